@@ -1,0 +1,62 @@
+"""Ranking 1,000 sketches against 100,000 photos of width 512, beside the bare matrix product.
+
+    python benchmarks/ranking.py
+
+Takes turns: one call of each, repeated, so that whatever else the machine does falls on all alike. Prints medians and the
+ratio to the bare product jitted by JAX (floor: 2 q g z floating-point operations). Target: ranks within 1.3x.
+"""
+
+import argparse
+import os
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from effnet_jax.retrieval.ranking import rank_gallery
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int, default=1_000)
+    parser.add_argument("--gallery", type=int, default=100_000)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=9)
+    arguments = parser.parse_args()
+    q, g, z = arguments.queries, arguments.gallery, arguments.width
+
+    generator = np.random.default_rng(0)
+    host_sketches = generator.standard_normal((q, z), dtype=np.float32)
+    host_photos = generator.standard_normal((g, z), dtype=np.float32)
+    truth = generator.integers(0, g, q).astype(np.int32)
+    sketches, photos = jax.device_put(host_sketches), jax.device_put(host_photos)
+    product = jax.jit(lambda a, b: jax.numpy.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST))
+
+    cases = {
+        "bare matrix product, jitted": lambda: product(sketches, photos).block_until_ready(),
+        "ranks (rank_gallery, top=0)": lambda: rank_gallery(sketches, photos, truth, top=0),
+        "ranks and the first ten": lambda: rank_gallery(sketches, photos, truth, top=10),
+        "NumPy matrix product": lambda: host_sketches @ host_photos.T,
+    }
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for repeat in range(arguments.repeats + 1):  # the first round compiles and is not counted
+        for name, call in cases.items():
+            start = time.perf_counter()
+            call()
+            if repeat:
+                times[name].append(time.perf_counter() - start)
+
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    floor = medians["bare matrix product, jitted"]
+    print(f"{q:,} queries x {g:,} photos x {z}: floor {2 * q * g * z / 1e9:.1f} GFLOP")
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores, {arguments.repeats} rounds")
+    print(f"{'':32}{'median s':>9}{'min s':>9}{'ratio':>7}{'GFLOP/s':>9}")
+    for name, median in medians.items():
+        rate = 2e-9 * q * g * z / median
+        print(f"{name:32}{median:9.3f}{min(times[name]):9.3f}{median / floor:7.2f}{rate:9.0f}")
+
+
+if __name__ == "__main__":
+    main()

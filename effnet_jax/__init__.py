@@ -1,0 +1,75 @@
+"""effnet_jax: fine-grained sketch-based image retrieval with EffNet, in JAX.
+
+The modules and pure functions are here at once; whatever needs grain, TFDS or orbax (`train`, `evaluate`,
+`load_split`) is imported when it is first used, so that `import effnet_jax` stays quick and lean.
+
+Source: EffNet, arXiv 2406.11551.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from effnet_jax.config import Config, ConfigError
+    from effnet_jax.data.preprocessing import Preprocessing
+    from effnet_jax.data.source import Split, load_split
+    from effnet_jax.losses import alignment_loss, info_nce
+    from effnet_jax.models.effnet import EffNet, FunctionalEffNet, make_functional
+    from effnet_jax.models.encoder import Encoder, Encoding
+    from effnet_jax.models.vit import ViT
+    from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_gallery
+    from effnet_jax.run import evaluate, train
+
+_HOMES = {
+    "Config": "config",
+    "ConfigError": "config",
+    "EffNet": "models.effnet",
+    "Encoder": "models.encoder",
+    "Encoding": "models.encoder",
+    "FunctionalEffNet": "models.effnet",
+    "Preprocessing": "data.preprocessing",
+    "Ranking": "retrieval.ranking",
+    "Split": "data.source",
+    "ViT": "models.vit",
+    "accuracy_at_k": "retrieval.ranking",
+    "alignment_loss": "losses",
+    "evaluate": "run",
+    "info_nce": "losses",
+    "load_split": "data.source",
+    "make_functional": "models.effnet",
+    "rank_gallery": "retrieval.ranking",
+    "train": "run",
+}
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "EffNet",
+    "Encoder",
+    "Encoding",
+    "FunctionalEffNet",
+    "Preprocessing",
+    "Ranking",
+    "Split",
+    "ViT",
+    "accuracy_at_k",
+    "alignment_loss",
+    "evaluate",
+    "info_nce",
+    "load_split",
+    "make_functional",
+    "rank_gallery",
+    "train",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"effnet_jax has no {name!r}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"effnet_jax.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

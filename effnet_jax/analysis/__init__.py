@@ -1,0 +1,1 @@
+"""Pictures and figures drawn from what retrieval and training leave behind."""

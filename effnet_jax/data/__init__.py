@@ -1,0 +1,1 @@
+"""From files on disk to batches: folders, decoding, records by data set name, caching and augmentation."""

@@ -1,0 +1,101 @@
+"""InfoNCE and the alignment objective of EffNet."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from effnet_jax.config import LossConfig
+from effnet_jax.models.encoder import Encoding
+
+NORM_FLOOR = 1e-12  # rows are divided by max(norm, NORM_FLOOR)
+TERMS = ("multi", "intra_sketch", "intra_photo", "inter")
+
+
+def unit_norm(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """Scale rows to unit Euclidean norm, in float32.
+
+    The norm is floored inside the square root, so a zero row stays zero and its gradient is finite (the upstream
+    gradient over the floor); a plain square root gives NaN there.
+    """
+    x = x.astype(jnp.float32)
+    squared = jnp.sum(x * x, axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, NORM_FLOOR**2))
+
+
+def info_nce(
+    first: Float[Array, "b d"],
+    second: Float[Array, "b d"],
+    temperature: float | Float[Array, ""] = 0.07,
+    groups: Int[Array, "b"] | None = None,
+) -> Float[Array, ""]:
+    """NT-Xent / InfoNCE over both sets of rows: row i of `first` and row i of `second` are partners.
+
+    All 2b - 2 other rows, of both sets, are negatives, except those of the row's own group: two sketches of one photo
+    must not repel each other. Under jit on a mesh the batch is the global one, whichever device holds which rows.
+
+    Args:
+        first: features or embeddings, any scale; compared by cosine.
+        second: their partners.
+        temperature: divides the cosines; above 0.
+        groups: the photo of each pair; None makes every other row a negative (the paper's behaviour).
+
+    Returns:
+        Mean over the 2b rows of -log softmax at the partner. 0 for a batch of one pair.
+
+    Source: EffNet's contrastive loss. The groups are ours.
+    """
+    b = first.shape[0]
+    z = unit_norm(jnp.concatenate([first, second]))  # (2b, d)
+    logits = jnp.einsum("i d, j d -> i j", z, z, precision=jax.lax.Precision.HIGHEST) / temperature  # (2b, 2b)
+    row = jnp.arange(2 * b)
+    partner = (row + b) % (2 * b)
+    excluded = row[:, None] == row[None, :]
+    if groups is not None:
+        group = jnp.concatenate([groups, groups])
+        same = group[:, None] == group[None, :]
+        excluded |= same & (row[None, :] != partner[:, None])
+    log_normaliser = jax.nn.logsumexp(jnp.where(excluded, -jnp.inf, logits), axis=1)  # (2b,)
+    return jnp.mean(log_normaliser - logits[row, partner])
+
+
+def alignment_loss(
+    sketch: Encoding,
+    photo: Encoding,
+    augmented_sketch: Encoding,
+    augmented_photo: Encoding,
+    *,
+    config: LossConfig,
+    temperature: float | Float[Array, ""] | None = None,
+    photo_index: Int[Array, "b"] | None = None,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """EffNet's objective: the weighted sum of the multi, intra and inter terms.
+
+    Args:
+        sketch: encodings of the anchor view (A0).
+        photo: encodings of the anchor view of each sketch's photo.
+        augmented_sketch: encodings of the other view (A1) of the same sketches.
+        augmented_photo: encodings of the other view of the same photos.
+        config: weights, temperature, and whether sketches of one photo are negatives.
+        temperature: overrides the configured one, where it is learned.
+        photo_index: which photo each pair belongs to; needed unless `config.same_photo_negatives`.
+
+    Returns:
+        The loss and its unweighted terms by name.
+
+    Raises:
+        ValueError: photo_index is missing where the mask needs it.
+
+    Source: EffNet section 3, L = multi + intra (sketch) + intra (photo) + inter, all weights 1.
+    """
+    if photo_index is None and not config.same_photo_negatives:
+        raise ValueError("alignment_loss needs photo_index to mask sketches of one photo (or same_photo_negatives).")
+    groups = None if config.same_photo_negatives else photo_index
+    scale = config.temperature if temperature is None else temperature
+    terms = {
+        "multi": info_nce(sketch.embedding, photo.embedding, scale, groups),
+        "intra_sketch": info_nce(augmented_sketch.feature, sketch.feature, scale, groups),
+        "intra_photo": info_nce(augmented_photo.feature, photo.feature, scale, groups),
+        "inter": info_nce(sketch.feature, photo.feature, scale, groups),
+    }
+    total = sum((getattr(config, name) * terms[name] for name in TERMS), start=jnp.zeros(()))
+    return total, terms

@@ -1,0 +1,1 @@
+"""Backbones, encoders and EffNet, as flax.nnx modules and as pure functions."""

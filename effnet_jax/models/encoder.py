@@ -1,0 +1,53 @@
+"""Encoder: a backbone and a linear head, image -> tokens, feature, embedding."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from effnet_jax.models.vit import INIT_STD, ViT
+
+EMBEDDING_SIZE = 512  # z of the paper's scripts
+
+
+class Encoding(NamedTuple):
+    """What an encoder says about a batch of images.
+
+    Attributes:
+        tokens: final-norm tokens, CLS first, in the compute dtype.
+        feature: the pooled feature (ViT: the CLS token) that the intra and inter losses align; float32.
+        embedding: the head's output, which is compared at retrieval; float32, not yet of unit norm.
+    """
+
+    tokens: Float[Array, "b n d"]
+    feature: Float[Array, "b d"]
+    embedding: Float[Array, "b z"]
+
+
+class Encoder(nnx.Module):
+    """Backbone with a linear head on its pooled feature.
+
+    Args:
+        backbone: module that maps images to tokens and has a `width`.
+        embedding_size: width z of the embedding.
+        rngs: source of the initialisation key.
+
+    Source: EffNet section "multi"; head = one Linear on the CLS token.
+    """
+
+    def __init__(self, backbone: ViT, *, embedding_size: int = EMBEDDING_SIZE, rngs: nnx.Rngs):
+        self.backbone = backbone
+        self.head = nnx.Linear(
+            backbone.width,
+            embedding_size,
+            kernel_init=nnx.initializers.truncated_normal(INIT_STD),
+            dtype=jnp.float32,
+            rngs=rngs,
+        )
+
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Encoding:
+        """Encode images; feature and embedding are float32 whatever the backbone computes in."""
+        tokens = self.backbone(images)
+        feature = tokens[:, 0].astype(jnp.float32)
+        return Encoding(tokens, feature, self.head(feature))

@@ -1,0 +1,1 @@
+"""Retrieval: rank the whole gallery for each query, measure, report."""

@@ -1,0 +1,91 @@
+"""The training loop."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from effnet_jax.sharding import put_batch
+from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.training.interrupt import Interrupt
+from effnet_jax.training.state import TrainState
+from effnet_jax.training.step import TrainStep
+from effnet_jax.training.writers import TrainLog
+
+Evaluate = Callable[[TrainState], dict[str, float]]
+
+
+class InterruptedRun(Exception):
+    """The run was asked to stop and was saved; starting the same command again goes on from there."""
+
+
+def fit(
+    state: TrainState,
+    batches: Iterator[Mapping[str, np.ndarray]],
+    train_step: TrainStep,
+    evaluate: Evaluate,
+    *,
+    total_steps: int,
+    log_every: int,
+    evaluate_every: int,
+    save_every: int,
+    log: TrainLog,
+    checkpoints: Checkpoints,
+    about: Mapping[str, Any],
+    mesh: Mesh,
+) -> TrainState:
+    """Train from the state's step to `total_steps`.
+
+    Args:
+        state: initial or restored state; donated to the first step.
+        batches: host batches from that step on.
+        train_step: compiled step.
+        evaluate: state -> selection metrics; empty when nothing is held out.
+        total_steps: last step.
+        log_every: steps between logged scalars; also how far the host may run ahead of the device.
+        evaluate_every: steps between evaluations, each followed by a checkpoint.
+        save_every: steps between further checkpoints; 0 for none.
+        log: takes the scalars.
+        checkpoints: takes the states.
+        about: JSON saved beside each state.
+        mesh: where the batches go.
+
+    Returns:
+        The state at the last step, saved.
+
+    Raises:
+        InterruptedRun: after SIGTERM or Ctrl-C, when the state is on disk.
+        DivergedError: the loss is not finite.
+    """
+    with Interrupt() as interrupt:
+        for step in range(int(state.step) + 1, total_steps + 1):
+            # 1. next batch
+            batch = put_batch(next(batches), mesh)
+            # 2. step
+            state, scalars = train_step(state, batch)
+            # 3. log; a flush also proves every loss so far finite, so nothing bad is ever saved
+            evaluation_due = step % evaluate_every == 0 or step == total_steps
+            save_due = evaluation_due or bool(save_every and step % save_every == 0) or interrupt.requested
+            log.add(step, scalars)
+            if step % log_every == 0 or save_due:
+                log.flush()
+            # 4. evaluate
+            metrics: dict[str, float] = {}
+            if evaluation_due:
+                started = time.monotonic()
+                metrics = evaluate(state)
+                if metrics:
+                    log.write(step, metrics)
+                    log.say(f"step {step}: " + "  ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
+                log.skip_time(time.monotonic() - started)
+            # 5. save
+            if save_due:
+                checkpoints.save(state, about, metrics)
+            # 6. preemption check
+            if interrupt.requested and step < total_steps:
+                checkpoints.wait()
+                raise InterruptedRun(f"stopped at step {step} of {total_steps}, saved; the same command goes on.")
+    checkpoints.wait()
+    return state

@@ -1,0 +1,30 @@
+"""TrainState: all that a checkpoint holds."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """What training changes. The order of the data and all random draws follow from the step alone.
+
+    Attributes:
+        step: optimiser steps taken.
+        params: trained parameters, nested dict.
+        opt_state: optax state.
+    """
+
+    step: Int[Array, ""]
+    params: dict[str, Any]
+    opt_state: Any
+
+
+def make_state(params: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+    """Start at step 0 with fresh optimiser state; traceable, so it can run under jit with output shardings."""
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))

@@ -1,0 +1,148 @@
+"""Where scalars go: the progress bar or console lines, metrics.jsonl and TensorBoard."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+CONSOLE_SECONDS = 20.0  # between console lines where there is no terminal for a bar
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer finite; the last checkpoint before it is kept."""
+
+
+class TrainLog:
+    """Collects the scalars of every step without waiting for the device, and writes them at intervals.
+
+    Args:
+        workdir: metrics.jsonl and tensorboard/ go there.
+        start_step: lines after it, left by a run that was killed after its last checkpoint, are dropped.
+        total_steps: length of the run, for the bar.
+        batch_size: pairs a step, for pairs/s.
+        tensorboard: also write TensorBoard events.
+        progress: show a bar (on a terminal) or console lines (elsewhere).
+    """
+
+    def __init__(
+        self, workdir: Path, *, start_step: int, total_steps: int, batch_size: int, tensorboard: bool, progress: bool
+    ):
+        self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []
+        self._batch_size = batch_size
+        self._mark = (time.monotonic(), start_step)
+        self._last_line = 0.0
+        self._total = total_steps
+        path = workdir / "metrics.jsonl"
+        _drop_lines_after(path, start_step)
+        self._lines = path.open("a")
+        self._tensorboard = _summary_writer(workdir / "tensorboard", start_step) if tensorboard else None
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._say = progress
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not (progress and sys.stderr.isatty()),
+        )
+        self._task = self._bar.add_task("training", total=total_steps, completed=start_step, note="compiling")
+        self._bar.start()
+
+    def add(self, step: int, scalars: Mapping[str, jax.Array]) -> None:
+        """Take the scalars of a step; they stay on the device until the next flush."""
+        self._pending.append((step, scalars))
+
+    def flush(self) -> None:
+        """Fetch what is pending, check that it is finite, and write the mean over the interval.
+
+        Raises:
+            DivergedError: a loss is NaN or infinite; names the step and the terms.
+        """
+        if not self._pending:
+            return
+        fetched = [(step, {k: float(v) for k, v in jax.device_get(s).items()}) for step, s in self._pending]
+        self._pending = []
+        for step, scalars in fetched:
+            if not math.isfinite(scalars["loss"]) or not math.isfinite(scalars["gradient_norm"]):
+                values = ", ".join(f"{k}={v:g}" for k, v in scalars.items())
+                raise DivergedError(
+                    f"the loss is not finite at step {step}: {values}. The last good checkpoint is kept; "
+                    "lower optim.learning_rate, set optim.clip_norm, or look at the batch of that step."
+                )
+        step = fetched[-1][0]
+        mean = {f"train/{k}": float(np.mean([s[k] for _, s in fetched])) for k in fetched[0][1]}
+        now = time.monotonic()
+        mean["train/pairs_per_s"] = (step - self._mark[1]) * self._batch_size / max(now - self._mark[0], 1e-9)
+        self._mark = (now, step)
+        self.write(step, mean)
+        note = f"loss {mean['train/loss']:.4f}  {mean['train/pairs_per_s']:.1f} pairs/s"
+        self._bar.update(self._task, completed=step, note=note)
+        if self._bar.disable and self._say and now - self._last_line > CONSOLE_SECONDS:
+            self._last_line = now
+            left = (self._total - step) * self._batch_size / mean["train/pairs_per_s"]
+            self.say(f"step {step}/{self._total}  {note}  {left:.0f} s left")
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write scalars of one step to metrics.jsonl and TensorBoard."""
+        self._lines.write(json.dumps({"step": step, **values}) + "\n")
+        self._lines.flush()
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(name, value, step)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.print(line, markup=False, highlight=False) if not self._bar.disable else self._console.print(
+            line, markup=False, highlight=False
+        )
+
+    def skip_time(self, seconds: float) -> None:
+        """Leave out time that was spent on evaluation from the next pairs/s."""
+        self._mark = (self._mark[0] + seconds, self._mark[1])
+
+    def close(self) -> None:
+        """Stop the bar and close the files."""
+        self._bar.stop()
+        self._lines.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+    def __enter__(self) -> "TrainLog":
+        """Use the log in a with statement, so that files are closed whatever happens."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close."""
+        self.close()
+
+
+def _summary_writer(folder: Path, start_step: int):
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
+
+
+def _drop_lines_after(path: Path, step: int) -> None:
+    """Keep the whole lines up to a step; a killed run may have written more, or half a line."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            break
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    os.replace(temporary, path)

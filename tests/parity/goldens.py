@@ -1,0 +1,49 @@
+"""Read the recorded numbers, and rebuild the weights that are regenerated from their names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effnet_jax.weights.names import nest, timm_vit, to_ours
+
+FOLDER = Path(__file__).parent / "goldens"
+
+
+def load(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Give the arrays and the meta data of one golden file."""
+    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    return arrays, json.loads(str(arrays.pop("meta")))
+
+
+def under(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Give the arrays below a prefix, without it."""
+    return {key[len(prefix) :]: value for key, value in arrays.items() if key.startswith(prefix)}
+
+
+def encoder_params(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Lay an original encoder (encoder.*, mlp_head.0.*), or gradients of it, into our nested dict."""
+    depth = 1 + max(int(name.split(".")[2]) for name in tensors if name.startswith("encoder.blocks."))
+    flat = {
+        ("backbone", *target.path): to_ours(tensors[f"encoder.{name}"], target.layout)
+        for name, target in timm_vit(depth).items()
+    }
+    flat["head", "kernel"] = to_ours(tensors["mlp_head.0.weight"], "linear")
+    flat["head", "bias"] = to_ours(tensors["mlp_head.0.bias"], "same")
+    return nest(flat)
+
+
+def nhwc(images: np.ndarray) -> np.ndarray:
+    """Channels last."""
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+
+
+def assert_close(got: Any, want: Any, tolerance: float, what: str = "") -> None:
+    """Compare with |difference| <= tolerance * max(1, max |wanted|)."""
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    assert got.shape == want.shape, f"{what}: shape {got.shape}, not {want.shape}"
+    worst = np.abs(got - want).max()
+    scale = max(1.0, np.abs(want).max())
+    assert worst <= tolerance * scale, f"{what}: off by {worst:.3g} where values reach {scale:.3g}"

@@ -1,0 +1,1 @@
+"""The data set clothes_v1."""

@@ -1,0 +1,1 @@
+"""The data set procedural_garments."""

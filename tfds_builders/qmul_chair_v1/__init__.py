@@ -1,0 +1,1 @@
+"""The data set qmul_chair_v1."""

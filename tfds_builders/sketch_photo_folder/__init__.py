@@ -1,0 +1,1 @@
+"""The data set sketch_photo_folder."""
