@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 
-
-
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message lists every problem with its values."""
 
@@ -202,7 +200,7 @@ def _impossible(config: Config) -> list[str]:
     data, augment, model, loss, optim, train, evaluation = (
         config.data, config.augment, config.model, config.loss, config.optim, config.train, config.eval,
     )  # fmt: skip
-    width, depth, heads = PRESETS.get(model.backbone, (0, 0, 0))
+    width, _, heads = PRESETS.get(model.backbone, (0, 0, 0))
     width, heads = model.width or width, model.heads or heads
     rules = [
         _one_of("data.resample", data.resample, ("bilinear", "bicubic")),

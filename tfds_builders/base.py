@@ -1,9 +1,9 @@
 """What all sketch-photo data sets have in common: reading a folder, checking it, and the records.
 
-A data set is a `Builder` derived from `PairsBuilder` that only states its facts. Splits `train` and `test` hold one record
-a sketch (sketch, photo, sketch_id, photo_id, tag). `train_gallery` and `test_gallery` hold one record a photo (photo,
-photo_id), also for photos without a sketch; since TFDS gives all splits the same features, their `sketch` is one white
-pixel and their `sketch_id` and `tag` are empty. Every split is in code point order of its ids.
+A data set is a `Builder` derived from `PairsBuilder` that only states its facts. Splits `train` and `test` hold one
+record a sketch (sketch, photo, sketch_id, photo_id, tag). `train_gallery` and `test_gallery` hold one record a photo
+(photo, photo_id), also for photos without a sketch; since TFDS gives all splits the same features, their `sketch` is
+one white pixel and their `sketch_id` and `tag` are empty. Every split is in code point order of its ids.
 
 Nothing here needs TensorFlow, as long as the file format is array_record.
 """
@@ -35,6 +35,8 @@ class PairsConfig(tfds.core.BuilderConfig):
     """One form of a data set.
 
     Attributes:
+        name: of the form.
+        description: of the form.
         tag: keep only the sketches with this tag.
         counts: the published counts of this form; None takes the builder's.
         variants: other known counts by what they are; None takes the builder's.
@@ -42,6 +44,8 @@ class PairsConfig(tfds.core.BuilderConfig):
         split_seed: seed of that division.
     """
 
+    name: str  # this and the description are TFDS' own fields, repeated for type checkers, which do not see them
+    description: str | None = None
     tag: str | None = None
     counts: Counts | None = None
     variants: Mapping[str, Counts] | None = None
@@ -56,7 +60,6 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         HOMEPAGE: where the data is described.
         COUNTS: the published counts; None where there are none to hold a folder to: then it may lack its test part.
         VARIANTS: other known counts by what they are; accepted with a warning.
-        GENERATED: what the contents of a set without source files depend on; None for all others.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -64,9 +67,13 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     HOMEPAGE: ClassVar[str] = ""
     COUNTS: ClassVar[Counts | None] = None
     VARIANTS: ClassVar[Mapping[str, Counts]] = {}
-    GENERATED: ClassVar[str | None] = None
 
     _splits: dict[str, FolderSplit] | None = None
+
+    @classmethod
+    def generated(cls) -> str | None:
+        """What the contents of a set without source files depend on; None for sets built from a folder."""
+        return None
 
     def read_source(self, source: Path, *, check_images: bool = True) -> dict[str, FolderSplit]:
         """The splits that would be built from a folder, checked; nothing is written.
@@ -89,6 +96,10 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         splits = self.read_source(source)
         _warn_of_shared_photos(self.name, splits)
         self._splits = splits
+
+    def take_over(self, checked: "PairsBuilder") -> None:
+        """Build from what another builder of the same form has checked."""
+        self._splits = checked._splits
 
     @property
     def _pairs_config(self) -> PairsConfig:
@@ -118,18 +129,56 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generators(
         self, splits: Mapping[str, FolderSplit], read: Callable[[SketchFile | PhotoFile], bytes]
     ) -> dict[str, Iterator[tuple[int, Any]]]:
-        self.info.metadata.update(describe(splits, self.GENERATED))
+        self.info.metadata.update(describe(splits, self.generated()))
         generators = {}
         for name, split in splits.items():
             generators[name] = _pairs(split, read, f"{self.name} {name}")
             generators[f"{name}_gallery"] = _gallery(split, read, f"{self.name} {name} gallery")
         return generators
 
+    def _download_and_prepare(
+        self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig
+    ) -> None:
+        """Write the records in the order of the ids, one file a split.
+
+        TFDS' own writer holds a split in memory, and above 1 GB needs TensorFlow for its temporary files.
+        """
+        features, writer, infos = self.info.features, self._example_writer(), []
+        for name, records in self._split_generators(dl_manager).items():
+            sizes: list[int] = []
+
+            def serialised(records: Iterator[tuple[int, Any]] = records, sizes: list[int] = sizes) -> Iterator[Any]:
+                for row, record in records:
+                    data = features.serialize_example(record)
+                    sizes.append(len(data))
+                    yield row, data
+
+            template = tfds.core.ShardedFileTemplate(
+                data_dir=self.data_path,
+                dataset_name=self.name,
+                split=name,
+                filetype_suffix=self.info.file_format.file_suffix,
+            )
+            writer.write(template.sharded_filepath(shard_index=0, num_shards=1), serialised())
+            infos.append(
+                tfds.core.SplitInfo(
+                    name=name, shard_lengths=[len(sizes)], num_bytes=sum(sizes), filename_template=template
+                )
+            )
+        self.info.set_splits(tfds.core.splits.SplitDict(infos))
+
     def _generate_examples(self) -> None:
         raise NotImplementedError("the records come from _split_generators")
 
+    # What TFDS would print here is said, shorter, by the log of effnet_jax.data.built.
+    def _log_download_bytes(self) -> None: ...
 
-def check_counts(dataset: str, splits: Mapping[str, FolderSplit], published: Counts, variants: Mapping[str, Counts]) -> None:
+    def _log_download_done(self) -> None: ...
+
+
+def check_counts(
+    dataset: str, splits: Mapping[str, FolderSplit], published: Counts, variants: Mapping[str, Counts]
+) -> None:
     """Hold a folder to the published counts; a known variant is a warning.
 
     Raises:
@@ -181,7 +230,11 @@ def _source_below(manual_dir: Path, dataset: str) -> Path:
 
 def _warn_of_shared_photos(dataset: str, splits: Mapping[str, FolderSplit]) -> None:
     in_train = {photo.sha256: photo.path for photo in splits["train"].photos}
-    shared = [(in_train[p.sha256], p.path) for p in splits["test"].photos if p.sha256 in in_train] if "test" in splits else []
+    shared = (
+        [(in_train[p.sha256], p.path) for p in splits["test"].photos if p.sha256 in in_train]
+        if "test" in splits
+        else []
+    )
     if shared:
         listed = ", ".join(f"{Path(*a.parts[-2:])} = {Path(*b.parts[-2:])}" for a, b in shared)
         log.warning("%s: photos that are the same file in training and test: %s", dataset, listed)
@@ -213,7 +266,9 @@ def _pairs(split: FolderSplit, read: Callable[[SketchFile | PhotoFile], bytes], 
     yield from _numbered(example, split.sketches, what)
 
 
-def _gallery(split: FolderSplit, read: Callable[[SketchFile | PhotoFile], bytes], what: str) -> Iterator[tuple[int, Any]]:
+def _gallery(
+    split: FolderSplit, read: Callable[[SketchFile | PhotoFile], bytes], what: str
+) -> Iterator[tuple[int, Any]]:
     no_sketch = encode_png(np.full((1, 1, 3), 255, np.uint8))
 
     def example(photo: PhotoFile) -> dict[str, Any]:

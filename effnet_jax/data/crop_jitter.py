@@ -1,8 +1,11 @@
 """View A2 with its draws given: resized crop and colour jitter, in static shapes; and the draws themselves."""
 
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Float32, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Float32, Int, Key, UInt8
 
 LUMA = (0.299, 0.587, 0.114)  # the grey of Pillow
 ATTEMPTS = 10  # candidate crops, before the whole image is taken
@@ -22,19 +25,19 @@ def draw_box(key: Key[Array, ""], n: int, area: tuple[float, float], ratio: tupl
 
     Source: torchvision's RandomResizedCrop.
     """
-    area_key, ratio_key, place_key = jax.random.split(key, 3)
-    covered = n * n * jax.random.uniform(area_key, (ATTEMPTS,), minval=area[0], maxval=area[1])
-    bounds = jnp.log(jnp.asarray(ratio))
-    aspect = jnp.exp(jax.random.uniform(ratio_key, (ATTEMPTS,), minval=bounds[0], maxval=bounds[1]))
+    uniform = jax.random.uniform(key, (2 * ATTEMPTS + 2,))  # one call: each one takes long to compile
+    covered = n * n * (area[0] + (area[1] - area[0]) * uniform[:ATTEMPTS])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = jnp.exp(low + (high - low) * uniform[ATTEMPTS:-2])
     sides = jnp.round(jnp.sqrt(jnp.stack([covered / aspect, covered * aspect]))).astype(jnp.int32)  # (2, attempts)
     fits = jnp.all((sides > 0) & (sides <= n), axis=0)
     side = jnp.where(jnp.any(fits), sides[:, jnp.argmax(fits)], n)  # (2,)
-    place = jnp.floor(jax.random.uniform(place_key, (2,)) * (n - side + 1)).astype(jnp.int32)
+    place = jnp.floor(uniform[-2:] * (n - side + 1)).astype(jnp.int32)
     return jnp.concatenate([jnp.minimum(place, n - side), side])
 
 
 def resized_crop(
-    image: Shaped[Array, "n n 3"], box: Int[Array, "4"], mirrored: Bool[Array, ""], size: int
+    image: UInt8[Array, "n n 3"], box: Int[Array, "4"], mirrored: Bool[Array, ""], size: int
 ) -> Float32[Array, "i i 3"]:
     """Cut out a box and resize it bilinearly, with antialiasing, to a square; swap left and right or not.
 
@@ -45,15 +48,16 @@ def resized_crop(
         size: edge of the result, pixels.
 
     Returns:
-        The image's own scale, unrounded (Pillow rounds to 8 bits twice: within one grey level of it).
+        Values in [0, 1] for an 8-bit image, unrounded (Pillow rounds to 8 bits twice: within one grey level of it).
     """
     n = image.shape[0]
     rows, row_weights = _taps(box[0], box[2], n, size)
     columns, column_weights = _taps(box[1], box[3], n, size)
     columns = jnp.where(mirrored, columns[:, ::-1], columns)
     column_weights = jnp.where(mirrored, column_weights[:, ::-1], column_weights)
+    row_weights = row_weights / 255  # here and not at the end, where XLA would compute the crop anew for each use
     taps = rows.shape[0]
-    lines = sum(row_weights[k, :, None, None] * image[rows[k]] for k in range(taps))  # (i, n, 3)
+    lines = jnp.asarray(sum(row_weights[k, :, None, None] * image[rows[k]] for k in range(taps)))  # (i, n, 3)
     return jnp.asarray(sum(column_weights[k, :, None] * lines[:, columns[k]] for k in range(taps)))  # (i, i, 3)
 
 
@@ -61,9 +65,7 @@ def _taps(start: Array, length: Array, n: int, size: int) -> tuple[Int[Array, "t
     """Give the t source pixels of each output pixel along one axis, and their weights (a triangle filter)."""
     step = length / size
     reach = jnp.maximum(step, 1.0)
-    taps = 2 * max(1, -(-n // size)) + 1  # the reach of the largest crop, on both sides
-    if n <= 1.5 * size:
-        taps = 3  # a triangle of half-width up to 1.5 covers at most three pixels
+    taps = math.ceil(2 * max(n / size, 1.0))  # pixel centres under the triangle of the largest crop
     centre = start + (jnp.arange(size) + 0.5) * step  # (i,)
     first = jnp.floor(centre - reach + 0.5).astype(jnp.int32)
     pixel = first + jnp.arange(taps)[:, None]  # (t, i)
@@ -82,11 +84,10 @@ def draw_jitter(
 
     Source: torchvision's ColorJitter; an order of three and a place among them are a uniform order of the four.
     """
-    order_key, place_key, factor_key, turn_key = jax.random.split(key, 4)
-    order = jax.random.permutation(order_key, 3)
-    place = jax.random.randint(place_key, (), 0, 4)
-    factors = 1 + jnp.asarray(strength[:3]) * jax.random.uniform(factor_key, (3,), minval=-1.0)
-    return order, place, factors, strength[3] * jax.random.uniform(turn_key, minval=-1.0)
+    uniform = jax.random.uniform(key, (5,), minval=-1.0)
+    choice = jnp.minimum(jnp.floor(12 * (uniform[0] + 1)), 23).astype(jnp.int32)  # one of 24 orders
+    order = jnp.asarray(list(itertools.permutations(range(3))))[choice // 4]
+    return order, choice % 4, 1 + jnp.asarray(strength[:3]) * uniform[1:4], strength[3] * uniform[4]
 
 
 def jitter_colours(
@@ -129,8 +130,9 @@ def _turn_hue(planes: Array, turn: Array) -> Array:
     value = jnp.max(planes, axis=0)
     chroma = value - jnp.min(planes, axis=0)
     inverse = 1 / jnp.where(chroma > 0, chroma, 1.0)
-    of_rest = jnp.where(value == green, 2 + (blue - red) * inverse, 4 + (red - green) * inverse)
-    hue = jnp.where(value == red, (green - blue) * inverse, of_rest) + 6 * turn  # sixths of a turn
+    # Never `value == red`: XLA may compute the two apart, with other roundings, and no channel would be the largest.
+    of_rest = jnp.where(green >= blue, 2 + (blue - red) * inverse, 4 + (red - green) * inverse)
+    hue = jnp.where((red >= green) & (red >= blue), (green - blue) * inverse, of_rest) + 6 * turn  # sixths of a turn
 
     def channel(offset: float) -> Array:
         k = offset + hue

@@ -64,7 +64,7 @@ def decode_rgb(file: bytes | str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3
 
 
 def plain_encoding(file: bytes | str | os.PathLike[str]) -> bytes:
-    """The same picture as a file that every decoder shows alike: 8-bit RGB, upright, opaque, PNG or JPEG.
+    """The same picture as a file that every decoder shows alike: 8-bit RGB or grey, upright, opaque, PNG or JPEG.
 
     A file that is like this already is returned byte for byte; any other becomes a PNG of `decode_rgb`.
 
@@ -144,7 +144,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    if image.format not in ("PNG", "JPEG") or image.mode != "RGB" or image.has_transparency_data:
+    if image.format not in ("PNG", "JPEG") or image.mode not in ("RGB", "L") or image.has_transparency_data:
         return False
     if getattr(image, "is_animated", False) or _orientation(image) != 1:
         return False

@@ -1,7 +1,7 @@
 """Folders of sketches and photos: walk, pair, check. No JAX, no TFDS.
 
-The layout is `trainA/` sketches, `trainB/` photos, `testA/` and `testB/` likewise. A photo is `<id>.<extension>`, a sketch
-`<id>_<tag>.<extension>`, split at the LAST underscore, the extension starting at the last dot.
+The layout is `trainA/` sketches, `trainB/` photos, `testA/` and `testB/` likewise. A photo is `<id>.<extension>`, a
+sketch `<id>_<tag>.<extension>`, split at the LAST underscore; the extension starts at the last dot.
 
 Nothing is skipped in silence: a file that is neither a picture nor a known leftover of an operating system is an error,
 because a sketch that is lost without a word changes every score.
@@ -172,7 +172,9 @@ def _split_names(root: Path, problems: Problems) -> list[str]:
     missing = [root / folder for name in wanted for folder in FOLDERS[name] if not (root / folder).is_dir()]
     if missing:
         present = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
-        detail = "the whole folder is missing" if present is None else f"found there: {', '.join(present[:8]) or 'nothing'}"
+        detail = (
+            "the whole folder is missing" if present is None else f"found there: {', '.join(present[:8]) or 'nothing'}"
+        )
         for path in missing:
             problems.add("missing", path, detail)
     return wanted

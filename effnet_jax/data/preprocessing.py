@@ -61,8 +61,11 @@ class Preprocessing:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown, missing = sorted(set(values) - known), sorted(known - set(values))
         if unknown or missing:
-            raise ValueError(f"Preprocessing: unknown fields {unknown}, missing fields {missing}; it has {sorted(known)}")
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+            raise ValueError(
+                f"Preprocessing: unknown fields {unknown}, missing fields {missing}; it has {sorted(known)}"
+            )
+        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**fields)
 
 
 def source_size(view: str, image_size: int) -> int:

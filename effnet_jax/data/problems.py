@@ -24,7 +24,6 @@ CAUSES = {
 }
 
 
-
 class DataError(ValueError):
     """Data that cannot be used as it is.
 

@@ -24,7 +24,7 @@ def rotate_and_crop(
         fill: RGB, 0..255, of the pixels that come from outside the image.
 
     Source: Pillow's rotate, then torchvision's hflip and CenterCrop. The angle is float32 here, a double there: about
-    one pixel in 30,000 comes from a neighbour of Pillow's source pixel.
+    one pixel in 100,000 comes from a neighbour of Pillow's source pixel.
     """
     n = image.shape[0]
     pixels = jnp.concatenate([image.reshape(n * n, 3), jnp.asarray([fill], jnp.uint8)])  # (n * n + 1, 3)
@@ -55,7 +55,7 @@ def source_pixels(angle: Float[Array, ""], mirrored: Bool[Array, ""], n: int, si
 def _turn(angle: Array) -> tuple[Array, Array, Array, Array]:
     """Give FIXED times cos and sin of minus the angle, as float32 and rounded as Pillow rounds its doubles.
 
-    Float32 alone would round one matrix entry in some 300 to the other side, which moves up to 0.5 % of an image's
+    Float32 alone would round an entry to the other side for one angle in some 300, which moves up to 0.5 % of the
     pixels. So the whole degrees come from a table, and float32 serves only for the at most half degree that is left.
     """
     whole = jnp.round(angle)

@@ -36,8 +36,11 @@ class Attention(nnx.Module):
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
         """Attend over the tokens; the softmax is taken in float32 whatever the compute dtype."""
-        q, k, v = rearrange(self.qkv(x), "b n (three k e) -> three b n k e", three=3, k=self.heads)
-        attended = jax.nn.dot_product_attention(q, k, v)  # (b, n, k, e)
+        query, key, value = rearrange(self.qkv(x), "b n (three k e) -> three b k n e", three=3, k=self.heads)
+        query = query * query.shape[-1] ** -0.5
+        logits = jnp.einsum("b k n e, b k m e -> b k n m", query, key, preferred_element_type=jnp.float32)
+        weights = jax.nn.softmax(logits, axis=-1).astype(x.dtype)  # (b, k, n, m)
+        attended = jnp.einsum("b k n m, b k m e -> b n k e", weights, value)
         return self.proj(rearrange(attended, "b n k e -> b n (k e)"))
 
 

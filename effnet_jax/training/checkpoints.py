@@ -29,11 +29,11 @@ class Checkpoints:
         self._best_by = best_by
         policies: list[preserve.PreservationPolicy] = [preserve.LatestN(keep)]
         policies += [
-            preserve.BestN(_metric(name), n=1, keep_checkpoints_without_metrics=False) for name in best_by
+            preserve.BestN(get_metric_fn=_metric(name), n=1, keep_checkpoints_without_metrics=False) for name in best_by
         ]
         self._manager = ocp.CheckpointManager(
             directory.absolute(),
-            item_names=(STATE, ABOUT),
+            item_handlers={STATE: ocp.StandardCheckpointHandler(), ABOUT: ocp.JsonCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preserve.AnyPreservationPolicy(policies),
                 best_fn=_metric(best_by[0] if best_by else "none"),
@@ -74,11 +74,16 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoint does not fit the model; says which folder.
         """
+        folder = f"{self._manager.directory}/{step}"
+        saved = {leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(self._manager.item_metadata(step)[STATE].tree)}
+        shapes = {_dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
+        wrong = [f"{n} {saved[n]}, not {shapes[n]}" for n in shapes if n in saved and saved[n] != shapes[n]]
+        if wrong:
+            raise ValueError(f"the checkpoint {folder} does not hold the state of this model: " + "; ".join(wrong))
         try:
             items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(like)})
             return self._manager.restore(step, args=items)[STATE]
         except (KeyError, ValueError, FileNotFoundError) as error:
-            folder = f"{self._manager.directory}/{step}"
             raise ValueError(f"the checkpoint {folder} does not hold the state of this model: {error}") from error
 
     def wait(self) -> None:
@@ -101,6 +106,11 @@ class Checkpoints:
 def abstract(state: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
     """Describe a state by shapes, dtypes and a sharding, without arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    """Name a leaf as orbax does."""
+    return ".".join(str(getattr(k, "key", getattr(k, "idx", getattr(k, "name", k)))) for k in path)
 
 
 def _metric(name: str) -> Any:

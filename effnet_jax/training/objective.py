@@ -37,9 +37,7 @@ def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocess
     draw depends neither on the number of hosts nor on the rows beside it. Both views of a domain go through the
     encoder as one batch.
     """
-    options = AugmentOptions(
-        fill=config.augment.fill, max_angle=config.augment.max_angle, mirror=config.augment.mirror
-    )
+    options = AugmentOptions(fill=config.augment.fill, max_angle=config.augment.max_angle, mirror=config.augment.mirror)
 
     def views(domain: str, batch: Batch, key: Key[Array, ""]) -> Float[Array, "c h w 3"]:
         names = getattr(config.augment, f"{domain}_views")

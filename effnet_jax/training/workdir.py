@@ -15,18 +15,21 @@ from effnet_jax.config import Config, ConfigError
 # These say where and how, not what: a run may be resumed with others. The split hash guards the data itself.
 FREE_SECTIONS = ("log",)
 FREE_FIELDS = ("data.dir", "data.tfds_dir", "data.cache", "data.cache_dir", "data.workers")
-PACKAGES = ("effnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "pillow")
+CHECKPOINTS = "checkpoints"  # subfolder of a run
+PACKAGES = ("effnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "pillow")
 
 
 def open_workdir(workdir: Path, config: Config, *, free_sections: tuple[str, ...] = FREE_SECTIONS) -> None:
     """Make the folder and write the configuration and versions, or check that it belongs to this configuration.
+
+    A folder without a checkpoint holds nothing to protect: a start that failed may be repeated with other settings.
 
     Raises:
         ConfigError: the folder holds a run of another configuration; the message shows every difference.
     """
     path = workdir / "config.json"
     ours = json.loads(json.dumps(config.to_dict()))
-    if path.exists():
+    if path.exists() and has_checkpoints(workdir):
         differences = _differences(json.loads(path.read_text()), ours, free_sections)
         if differences:
             raise ConfigError(
@@ -34,6 +37,8 @@ def open_workdir(workdir: Path, config: Config, *, free_sections: tuple[str, ...
                 + "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, old, new in differences)
             )
         return
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir={workdir} is a file; give a folder.")
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / "versions.json", versions())
     write_json(path, ours)
@@ -59,7 +64,7 @@ def record_splits(workdir: Path, splits: Mapping[str, Any]) -> None:
         }
         for name, split in splits.items()
     }
-    if not path.exists():
+    if not (path.exists() and has_checkpoints(workdir)):
         write_json(path, ours)
         return
     theirs = json.loads(path.read_text())
@@ -70,6 +75,11 @@ def record_splits(workdir: Path, splits: Mapping[str, Any]) -> None:
             + "; ".join(f"{theirs[n]['sketches']} sketches then, {ours[n]['sketches']} now" for n in changed)
             + "); restore the files, or use another --workdir."
         )
+
+
+def has_checkpoints(workdir: Path) -> bool:
+    """Tell whether a run in this folder has saved anything."""
+    return any((workdir / CHECKPOINTS).glob("[0-9]*"))
 
 
 def versions() -> dict[str, Any]:

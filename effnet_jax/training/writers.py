@@ -70,7 +70,7 @@ class TrainLog:
         """
         if not self._pending:
             return
-        fetched = [(step, {k: float(v) for k, v in jax.device_get(s).items()}) for step, s in self._pending]
+        fetched = [(step, _floats(scalars)) for step, scalars in self._pending]
         self._pending = []
         for step, scalars in fetched:
             if not math.isfinite(scalars["loss"]) or not math.isfinite(scalars["gradient_norm"]):
@@ -124,6 +124,12 @@ class TrainLog:
     def __exit__(self, *exception: object) -> None:
         """Close."""
         self.close()
+
+
+def _floats(scalars: Mapping[str, jax.Array]) -> dict[str, float]:
+    """Fetch scalars, the loss first."""
+    values = {name: float(value) for name, value in jax.device_get(dict(scalars)).items()}
+    return {"loss": values.pop("loss"), **values}
 
 
 def _summary_writer(folder: Path, start_step: int):

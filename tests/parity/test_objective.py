@@ -33,7 +33,9 @@ def small():
     inputs, _ = load("base_objective_inputs")
     c = meta["config"]
     model = make_functional(
-        ModelConfig(width=c["dim"], depth=c["depth"], heads=c["heads"], image_size=c["img"], embedding_size=c["classes"])
+        ModelConfig(
+            width=c["dim"], depth=c["depth"], heads=c["heads"], image_size=c["img"], embedding_size=c["classes"]
+        )
     )
     params = {
         "sketch_encoder": encoder_params(under(arrays, "w_skt/")),

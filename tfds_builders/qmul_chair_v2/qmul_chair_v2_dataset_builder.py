@@ -9,7 +9,7 @@ from tfds_builders.base import Counts, PairsBuilder
 class Builder(PairsBuilder):
     """400 chairs with several sketches each."""
 
-    HOMEPAGE = "https://sketchx.eecs.qmul.ac.uk/downloads/"
+    HOMEPAGE = "https://www.eecs.qmul.ac.uk/~qian/Project_cvpr16.html"
     COUNTS: ClassVar[Counts] = {"train": (964, 300), "test": (311, 100)}
     VARIANTS: ClassVar[Mapping[str, Counts]] = {
         "the second public copy, which divides the same sketches otherwise": {"train": (952, 300), "test": (323, 100)}

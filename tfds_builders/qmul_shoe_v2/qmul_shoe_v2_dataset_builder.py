@@ -9,7 +9,7 @@ from tfds_builders.base import Counts, PairsBuilder
 class Builder(PairsBuilder):
     """2000 shoes with several sketches each."""
 
-    HOMEPAGE = "https://sketchx.eecs.qmul.ac.uk/downloads/"
+    HOMEPAGE = "https://www.eecs.qmul.ac.uk/~qian/Project_cvpr16.html"
     COUNTS: ClassVar[Counts] = {"train": (5982, 1800), "test": (666, 200)}
     VARIANTS: ClassVar[Mapping[str, Counts]] = {
         "the variant with 6730 sketches": {"train": (6051, 1800), "test": (679, 200)}

@@ -17,19 +17,23 @@ class Builder(PairsBuilder):
 
     BUILDER_CONFIGS: ClassVar[list[PairsConfig]] = [PairsConfig(name="default", description="The one folder in use.")]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Put sketches named <photo id>_<tag>.<extension> into trainA, photos named <photo id>.<extension> into trainB, and "
-        "likewise testA and testB, or leave these two out; tfds_builders/sketch_photo_folder/README.md has the rules."
+        "Put sketches named <photo id>_<tag>.<extension> into trainA and photos named <photo id>.<extension> into "
+        "trainB, likewise testA and testB, or leave these two out; "
+        "tfds_builders/sketch_photo_folder/README.md has the rules."
     )
 
 
-def folder_config(source: Path | str, *, split_seed: int = 0) -> PairsConfig:
+def folder_configs(source: Path | str, *, split_seed: int = 0) -> list[PairsConfig]:
     """The form that belongs to one folder: its name and a hash of its path keep different folders apart.
 
-    The seed is part of the name only where the folder has no test part for it to matter.
+    The seed is part of the name only where the folder has no test part for it to matter. Of a folder that is gone this
+    is not known: then both are returned.
     """
     path = Path(source).expanduser().resolve()
     readable = re.sub(r"[^A-Za-z0-9-]+", "-", path.name).strip("-")[:40] or "folder"
-    name = f"{readable}_{hashlib.sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
-    if path.is_dir() and not any((path / folder).is_dir() for folder in FOLDERS["test"]):
-        name = f"{name}_seed{split_seed}"
-    return PairsConfig(name=name, description="A folder of the user's own.", split_seed=split_seed)
+    whole = f"{readable}_{hashlib.sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
+    names = [whole, f"{whole}_seed{split_seed}"]
+    if path.is_dir():
+        has_test = any((path / folder).is_dir() for folder in FOLDERS["test"])
+        names = names[:1] if has_test else names[1:]
+    return [PairsConfig(name=name, description="A folder of the user's own.", split_seed=split_seed) for name in names]

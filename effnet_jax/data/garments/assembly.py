@@ -1,11 +1,14 @@
 """From parameters to a drawing: which pieces each kind of garment has, in paint order."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from effnet_jax.data.garments import details, lower, torso
+from effnet_jax.data.garments import collars, details, lower, torso
 from effnet_jax.data.garments.drawing import Drawing
 from effnet_jax.data.garments.geometry import Curve, arc, circle, line, spline
-from effnet_jax.data.garments.parameters import LOWER, Garment
+from effnet_jax.data.garments.parameters import Garment
+from effnet_jax.data.garments.rules import LOWER
 
 
 def assemble(g: Garment) -> Drawing:
@@ -37,9 +40,8 @@ def _upper(d: Drawing, g: Garment) -> None:
     top = torso.STRAP_TOP + 3 if g.sleeve == "strap" else top
     details.closure(d, g, top, bottom, body)
     _upper_pockets(d, g, bottom)
-    if g.collar != "none" and g.sleeve not in torso.BARE or g.neckline == "keyhole" or g.collar == "none":
-        if g.sleeve != "strap":
-            details.collar(d, g)
+    if g.sleeve != "strap" and (g.sleeve != "halter" or g.neckline == "keyhole" or g.collar == "none"):
+        collars.collar(d, g)
     if g.belt != "none" and bottom > g.rise + 8:
         details.belt(d, g, g.rise, g.waist, body)
 
@@ -49,9 +51,10 @@ def _upper_pockets(d: Drawing, g: Garment, bottom: float) -> None:
         details.pockets(d, g, "chest", 0.5 * g.chest, 25.0)
     elif g.pockets == "kangaroo":
         details.pockets(d, g, "kangaroo", 0.0, bottom - 26)
-    elif g.pockets != "none" and bottom > 45:
-        y = max(g.rise + 3, bottom - 30) if bottom < 80 else g.rise + 9
-        details.pockets(d, g, g.pockets, 0.56 * g.waist, y)
+    elif g.pockets != "none":
+        y = min(max(g.rise + 3, bottom - 30), bottom - 26) if bottom < 80 else g.rise + 9
+        if y > 27:
+            details.pockets(d, g, g.pockets, 0.56 * g.waist, y)
 
 
 def _hem_finish(d: Drawing, g: Garment, bottom: float, half: float, body: Curve) -> None:
@@ -94,7 +97,9 @@ def _cloth(d: Drawing, g: Garment, body: Curve, bottom: float) -> None:
     elif g.cloth == "cable":
         for x in (-0.5 * g.waist, 0.0, 0.5 * g.waist):
             for phase in (1, -1):
-                points = [(x + 1.7 * phase * (1 if k % 2 else -1), 8.0 + 5.0 * k) for k in range(int((bottom - 8) / 5) + 1)]
+                points = [
+                    (x + 1.7 * phase * (1 if k % 2 else -1), 8.0 + 5.0 * k) for k in range(int((bottom - 8) / 5) + 1)
+                ]
                 d.line(spline(*points), "seam", clip=body)
 
 
@@ -104,20 +109,20 @@ def _full_length(d: Drawing, g: Garment) -> None:
         lower.skirt(d, g, g.rise - 1, g.length)
     else:
         crotch = g.rise + 26
-        lower.trousers(d, g, g.rise - 1, max(g.length, crotch + 12), crotch)
-    from dataclasses import replace
-
+        lower.trousers(d, replace(g, spread=0.2 * g.spread), g.rise - 1, max(g.length, crotch + 12), crotch)
     bodice = replace(g, hem_style="straight")
     body = torso.torso(d, bodice, g.rise, g.waist)
     details.panel(d, g, body, g.rise)
     top = g.depth + 3 if g.neckline == "v" else 0.75 * min(g.depth, 10)
     top = torso.STRAP_TOP + 3 if g.sleeve == "strap" else top
     if g.closure in ("buttons", "zip") and g.kind == "dress" and g.skirt in ("aline", "straight", "slit"):
-        details.closure(d, g, top, g.length - 6, np.concatenate([line((-9, -9), (9, -9)), line((9, g.length), (-9, g.length))]))
+        details.closure(
+            d, g, top, g.length - 6, np.concatenate([line((-9, -9), (9, -9)), line((9, g.length), (-9, g.length))])
+        )
     elif g.closure != "none" and g.rise - top > 9:
         details.closure(d, g, top, g.rise - 1, body)
     if g.sleeve != "strap":
-        details.collar(d, g)
+        collars.collar(d, g)
     if g.pockets == "chest" and g.rise > 36:
         details.pockets(d, g, "chest", 0.5 * g.chest, 24.0)
     elif g.pockets in ("patch", "welt") and g.length - g.rise > 32:
@@ -127,7 +132,11 @@ def _full_length(d: Drawing, g: Garment) -> None:
 
 def _waistband(d: Drawing, g: Garment, gathered: bool) -> None:
     high, w = 4.5, g.waist - 0.2
-    edges = [arc((-w + 0.4, -high), (w - 0.4, -high), -0.03), line((w - 0.4, -high), (w, 0.6)), arc((w, 0.6), (-w, 0.6), 0.02)]
+    edges = [
+        arc((-w + 0.4, -high), (w - 0.4, -high), -0.03),
+        line((w - 0.4, -high), (w, 0.6)),
+        arc((w, 0.6), (-w, 0.6), 0.02),
+    ]
     d.part([*edges, line((-w, 0.6), (-w + 0.4, -high))], tone=0.97, lift=0.4)
     if gathered:
         for k in range(-7, 8):
@@ -135,7 +144,17 @@ def _waistband(d: Drawing, g: Garment, gathered: bool) -> None:
     elif g.belt != "sash" and g.kind != "skirt":
         for k in (-0.72, -0.3, 0.3, 0.72):
             x = k * w
-            d.part([line((x - 0.7, -high - 0.4), (x + 0.7, -high - 0.4), (x + 0.7, 1.2), (x - 0.7, 1.2), (x - 0.7, -high - 0.4))])
+            d.part(
+                [
+                    line(
+                        (x - 0.7, -high - 0.4),
+                        (x + 0.7, -high - 0.4),
+                        (x + 0.7, 1.2),
+                        (x - 0.7, 1.2),
+                        (x - 0.7, -high - 0.4),
+                    )
+                ]
+            )
 
 
 def _lower(d: Drawing, g: Garment) -> None:
@@ -154,11 +173,36 @@ def _lower(d: Drawing, g: Garment) -> None:
         d.line(line((0, 0.5), (0, g.rise)), "seam")
         if g.closure != "none":
             d.line(spline((4.2, 0.5), (4.2, 0.5 * g.rise), (3.2, 0.66 * g.rise), (0, 0.76 * g.rise)), "stitch")
+    _lower_panel(d, g, body)
     _lower_pockets(d, g, body)
     _waistband(d, g, gathered=g.belt == "drawstring" or g.leg == "elastic")
     if g.closure in ("zip", "buttons") and g.kind != "skirt":
         d.part([circle((0.3, -2.0), 1.2)], fabric="button")
     details.belt(d, g, -2.0, g.waist - 0.4, None)
+
+
+def _lower_panel(d: Drawing, g: Garment, body: Curve) -> None:
+    """A stripe along the outer seams, or a band above the hem."""
+    both = g.kind != "skirt"
+    if g.panel == "block":
+        y = 0.72 * g.length
+        d.part(
+            [line((-90, y), (90, y)), line((90, g.length + 40), (-90, g.length + 40))],
+            hidden=(1,),
+            fabric="second",
+            lift=0,
+            clip=body,
+            both=both,
+        )
+    elif g.panel == "sides" and both:
+        outer = body[body[:, 0] > 0.6 * body[:, 0].max()]
+        outer = outer[(outer[:, 1] > 0.2) & (outer[:, 1] < g.length - 0.5)]
+        outer = outer[np.argsort(outer[:, 1], kind="stable")]
+        inner = outer - np.array([4.5, 0.0])
+        if len(outer) > 2:
+            d.part(
+                [inner, outer[::-1] + np.array([30.0, 0.0])], hidden=(1,), fabric="second", lift=0, clip=body, both=True
+            )
 
 
 def _lower_pockets(d: Drawing, g: Garment, body: Curve) -> None:
@@ -178,7 +222,9 @@ def _lower_pockets(d: Drawing, g: Garment, body: Curve) -> None:
 def _dungarees(d: Drawing, g: Garment) -> None:
     up = -g.depth - 4
     half = 0.62 * g.waist
-    d.part([line((half - 5, up + 2), (half - 3.6, up - 17)), line((half + 0.2, up - 17), (half - 0.4, up + 2))], both=True)
+    d.part(
+        [line((half - 5, up + 2), (half - 3.6, up - 17)), line((half + 0.2, up - 17), (half - 0.4, up + 2))], both=True
+    )
     leg = lower.trousers(d, g, 0.0, g.length, g.rise)
     d.line(line((0, 0.5), (0, g.rise)), "seam")
     bib = [line((-half, up), (half, up)), arc((half, up), (g.waist, -1), -0.12), line((g.waist, -1), (-g.waist, -1))]

@@ -69,8 +69,9 @@ class Drawing:
             flipped = tuple(mirror(edge) for edge in edges)
             other = None if clip is None else mirror(clip)
             self.elements.append(Part(flipped, hidden, fabric, tone, -axis, lift, other))
-        self.elements.append(Part(tuple(edges), hidden, fabric, tone, axis, lift, clip))
-        return self.elements[-1].outline
+        piece = Part(tuple(edges), hidden, fabric, tone, axis, lift, clip)
+        self.elements.append(piece)
+        return piece.outline
 
     def line(self, points: Curve, role: str = "seam", *, clip: Curve | None = None, both: bool = False) -> None:
         """Add a line; with `both`, its mirror image as well."""

@@ -6,16 +6,19 @@ by the tangent of half their angle for that reason (no sine, whose last bit diff
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageFilter
 
 SIZE = 256  # pixels, both sides of every picture
-OVERSAMPLING = 4  # sub-pixels per pixel, along each side
+OVERSAMPLING = 3  # sub-pixels per pixel, along each side
 _GRID = 16  # steps per sub-pixel to which coordinates are snapped
 
 Curve = Float[np.ndarray, "n 2"]
+Window = tuple[int, int, int, int]
+WHOLE: Window = (0, 0, SIZE, SIZE)
 
 
 def line(*points: tuple[float, float]) -> Curve:
@@ -99,35 +102,49 @@ def resample(points: Curve, spacing: float) -> tuple[Curve, Float[np.ndarray, " 
     return np.stack([np.interp(at, along, points[:, 0]), np.interp(at, along, points[:, 1])], axis=1), at
 
 
-def fill(polygons: Sequence[Curve], size: int = SIZE) -> UInt8[np.ndarray, "size size"]:
-    """Coverage, 0 to 255, of closed polygons under the even-odd rule; exact in integers."""
-    side = size * OVERSAMPLING
-    flips = np.zeros((side, side + 1), dtype=bool)
-    starts, ends = [], []
-    for polygon in polygons:
-        snapped = np.rint(polygon * (OVERSAMPLING * _GRID)).astype(np.int64)
-        starts.append(snapped)
-        ends.append(np.concatenate([snapped[1:], snapped[:1]]))
-    p, q = np.concatenate(starts), np.concatenate(ends)
-    upper, lower = np.where((p[:, 1] <= q[:, 1])[:, None], p, q), np.where((p[:, 1] <= q[:, 1])[:, None], q, p)
-    centre = _GRID // 2
-    first = np.clip(-((centre - upper[:, 1]) // _GRID), 0, side)  # ceil((y - centre) / grid)
-    last = np.clip(-((centre - lower[:, 1]) // _GRID), 0, side)
+def window(points: Curve, margin: int) -> Window:
+    """Whole pixels (x0, y0, x1, y1) around points, cut at the picture's border; never empty."""
+    low = np.clip(np.floor(points.min(axis=0)).astype(np.int64) - margin, 0, SIZE - 1)
+    high = np.clip(np.ceil(points.max(axis=0)).astype(np.int64) + margin, low + 1, SIZE)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def cells(polygons: Sequence[Curve], part: Window = WHOLE) -> Bool[np.ndarray, "h w"]:
+    """Sub-pixels of a part of the picture that lie in closed polygons by the even-odd rule; exact in integers."""
+    x0, y0, x1, y1 = (v * OVERSAMPLING for v in part)
+    snapped = [np.rint(polygon * (OVERSAMPLING * _GRID)).astype(np.int64) for polygon in polygons]
+    p = np.concatenate(snapped)
+    q = np.concatenate([points[_next(len(points))] for points in snapped])
+    down = (p[:, 1] <= q[:, 1])[:, None]
+    upper, lower = np.where(down, p, q), np.where(down, q, p)
+    half = _GRID // 2
+    first = np.clip(-((half - upper[:, 1]) // _GRID), y0, y1)  # the first row centre at or below a point
+    last = np.clip(-((half - lower[:, 1]) // _GRID), y0, y1)
     counts = last - first
     edge = np.repeat(np.arange(len(p)), counts)
+    inside = np.zeros((y1 - y0, x1 - x0), dtype=bool)
     if not len(edge):
-        return np.zeros((size, size), dtype=np.uint8)
+        return inside
     row = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
     rise = (lower - upper)[edge]
-    x = upper[edge, 0] * rise[:, 1] + (row * _GRID + centre - upper[edge, 1]) * rise[:, 0]
-    column = np.clip(-((centre * rise[:, 1] - x) // (_GRID * rise[:, 1])), 0, side)
-    cells, times = np.unique(row * (side + 1) + column, return_counts=True)
-    flips.ravel()[cells[times % 2 == 1]] = True
-    top, bottom = int(row.min()) // OVERSAMPLING, -(-(int(row.max()) + 1) // OVERSAMPLING)
-    band = np.logical_xor.accumulate(flips[top * OVERSAMPLING : bottom * OVERSAMPLING], axis=1)[:, :-1]
-    coverage = np.zeros((size, size), dtype=np.uint8)
-    coverage[top:bottom] = shrink(band.view(np.uint8), 255)
-    return coverage
+    x = upper[edge, 0] * rise[:, 1] + (row * _GRID + half - upper[edge, 1]) * rise[:, 0]
+    column = np.clip(-((half * rise[:, 1] - x) // (_GRID * rise[:, 1])), x0, x1)
+    top, left = int(row.min()), int(column.min())
+    high, wide = int(row.max()) + 1 - top, int(column.max()) + 1 - left
+    flips = np.bincount((row - top) * wide + column - left, minlength=high * wide).astype(np.uint8).reshape(high, wide)
+    crossed = np.add.accumulate(flips, axis=1, dtype=np.uint8)[:, : x1 - left] & 1
+    inside[top - y0 : top - y0 + high, left - x0 : left - x0 + crossed.shape[1]] = crossed.view(bool)
+    return inside
+
+
+@cache
+def _next(count: int) -> Int[np.ndarray, " n"]:
+    return np.concatenate([np.arange(1, count), np.zeros(1, dtype=np.int64)])
+
+
+def fill(polygons: Sequence[Curve], part: Window = WHOLE) -> UInt8[np.ndarray, "h w"]:
+    """Coverage, 0 to 255, of the pixels of a part of the picture by closed polygons."""
+    return shrink(cells(polygons, part).view(np.uint8), 255)
 
 
 def shrink(band: UInt8[np.ndarray, "h w"], scale: int = 1) -> UInt8[np.ndarray, "i j"]:
@@ -145,26 +162,29 @@ def shrink(band: UInt8[np.ndarray, "h w"], scale: int = 1) -> UInt8[np.ndarray, 
 def stamp(
     canvas: UInt8[np.ndarray, "h w"], points: Curve, radius: Float[np.ndarray, " n"] | float, level: int = 255
 ) -> None:
-    """Draw discs onto an oversampled canvas, in place.
+    """Draw discs onto an oversampled canvas, in place; discs that would leave it are left out.
 
     Args:
         canvas: OVERSAMPLING times as fine as the picture.
-        points: centres in pixels.
+        points: centres in pixels from the canvas' corner.
         radius: in pixels.
         level: what a disc's cells become, unless they are more already.
     """
-    side = canvas.shape[0]
+    height, width = canvas.shape
     at = np.rint(points * OVERSAMPLING).astype(np.int64)
-    sizes = np.broadcast_to(np.maximum(np.rint(np.asarray(radius) * (2 * OVERSAMPLING)).astype(np.int64), 1), len(at))
+    sizes = np.maximum(np.rint(np.broadcast_to(radius, len(at)) * (2 * OVERSAMPLING)).astype(np.int64), 1)
+    margin = int(sizes.max(initial=1)) // 2 + 2
+    x, y = at[:, 0], at[:, 1]
+    inside = (x >= margin) & (y >= margin) & (x < width - margin) & (y < height - margin)
+    start, sizes = (y * width + x)[inside], sizes[inside]
     flat = canvas.ravel()
-    for size in np.unique(sizes):
+    for size in np.flatnonzero(np.bincount(sizes)):
         offsets = _disc(int(size))
-        cells = (at[sizes == size][:, None, :] + offsets[None]).reshape(-1, 2)
-        cells = cells[((cells >= 0) & (cells < side)).all(axis=1)]
-        index = cells[:, 1] * side + cells[:, 0]
+        index = (start[sizes == size][:, None] + (offsets[:, 1] * width + offsets[:, 0])[None]).ravel()
         flat[index] = np.maximum(flat[index], level)
 
 
+@cache
 def _disc(diameter: int) -> Int[np.ndarray, "k 2"]:
     reach = np.arange(-(diameter // 2) - 1, diameter // 2 + 2)
     x, y = np.meshgrid(reach, reach)
@@ -174,14 +194,10 @@ def _disc(diameter: int) -> Int[np.ndarray, "k 2"]:
 
 def blur(mask: UInt8[np.ndarray, "h w"], radius: int, times: int = 2) -> UInt8[np.ndarray, "h w"]:
     """Box blur of whole radius, repeated."""
-    return np.asarray(Image.fromarray(mask).filter(ImageFilter.BoxBlur(radius)) if times == 1 else _blur(mask, radius, times))
-
-
-def _blur(mask: UInt8[np.ndarray, "h w"], radius: int, times: int) -> Image.Image:
     picture = Image.fromarray(mask)
     for _ in range(times):
         picture = picture.filter(ImageFilter.BoxBlur(radius))
-    return picture
+    return np.asarray(picture)
 
 
 def noise(rng: np.random.Generator, cells: tuple[int, int], size: int = SIZE) -> Float[np.ndarray, "size size"]:
@@ -191,12 +207,14 @@ def noise(rng: np.random.Generator, cells: tuple[int, int], size: int = SIZE) ->
     return np.asarray(picture).astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def wander(rng: np.random.Generator, at: Float[np.ndarray, " n"], wavelength: float) -> Float[np.ndarray, " n"]:
-    """Smooth noise between about -1 and 1 along a line."""
+def wander(
+    rng: np.random.Generator, at: Float[np.ndarray, " n"], wavelength: float, channels: int = 1
+) -> Float[np.ndarray, "n c"]:
+    """Smooth noise between -1 and 1 along a line, each channel its own."""
     position = at / wavelength
-    count = int(position[-1]) + 4 if len(position) else 4
-    knots = rng.random(count) * 2 - 1
-    cell = np.floor(position).astype(np.int64)
-    t = position - cell
+    knots = rng.random((int(position[-1]) + 3, channels)) * 2 - 1
+    cell = position.astype(np.int64)
+    t = (position - cell)[:, None]
     t = t * t * (3 - 2 * t)
-    return knots[cell] * (1 - t) + knots[cell + 1] * t
+    here = knots[cell]
+    return here + (knots[cell + 1] - here) * t

@@ -5,7 +5,7 @@ import numpy as np
 from effnet_jax.data.garments.drawing import Drawing
 from effnet_jax.data.garments.geometry import Curve, arc, line, mirror, spline
 from effnet_jax.data.garments.parameters import Garment
-from effnet_jax.data.garments.torso import frill_edge, hem_edge
+from effnet_jax.data.garments.torso import cut_slanting, frill_edge, hem_edge
 
 
 def skirt(d: Drawing, g: Garment, top: float, bottom: float) -> Curve:
@@ -24,18 +24,22 @@ def skirt(d: Drawing, g: Garment, top: float, bottom: float) -> Curve:
         side = spline((g.waist, top), hip, (g.hem, bottom))
     style = g.hem_style if g.hem_style in ("dip", "slant", "zigzag") else "straight"
     hem = _hem(g, style, bottom)
-    if style == "slant":
-        side = np.concatenate([side[:-1], hem[:1]])
     left = mirror(side)
     if style == "slant":
-        left = np.concatenate([left[:-1], hem[-1:]])
-    outline = d.part([arc((-g.waist, top), (g.waist, top), -0.02), side, hem, left[::-1]], hidden=(0,) if g.kind != "skirt" else ())
+        side, left = cut_slanting(side, g.hem, bottom, hem)
+    outline = d.part(
+        [arc((-g.waist, top), (g.waist, top), -0.02), side, hem, left[::-1]], hidden=(0,) if g.kind != "skirt" else ()
+    )
     _skirt_lines(d, g, top, bottom, outline)
     if g.hem_style == "frill":
         height = 4 + 0.1 * drop
         wide = g.hem + 0.3 * height + 1
         low = frill_edge(np.array([wide, bottom + height]), np.array([-wide, bottom + height]), 7)
-        edges = [arc((-g.hem, bottom - 1), (g.hem, bottom - 1), -0.035), line((g.hem, bottom - 1), (wide, bottom + height)), low]
+        edges = [
+            arc((-g.hem, bottom - 1), (g.hem, bottom - 1), -0.035),
+            line((g.hem, bottom - 1), (wide, bottom + height)),
+            low,
+        ]
         d.part([*edges, line((-wide, bottom + height), (-g.hem, bottom - 1))])
         for k in range(-3, 4):
             x = (k + 0.4) * 2 * g.hem / 7
@@ -71,12 +75,23 @@ def _skirt_lines(d: Drawing, g: Garment, top: float, bottom: float, outline: Cur
             d.line(arc((-g.waist * 0.5, top + 1), (g.hem * 0.5, top + drop * k), -0.1), "fold", clip=outline)
     elif g.skirt == "slit":
         x = 0.42 * g.hem
-        d.part([arc((x, bottom - 0.45 * drop), (x - 3.5, bottom + 3), 0.05), line((x - 3.5, bottom + 3), (x + 3, bottom + 3)),
-                line((x + 3, bottom + 3), (x, bottom - 0.45 * drop))], hidden=(1,), fabric="lining", tone=0.6, lift=0,
-               clip=outline)  # fmt: skip
+        d.part(
+            [
+                arc((x, bottom - 0.45 * drop), (x - 3.5, bottom + 3), 0.05),
+                line((x - 3.5, bottom + 3), (x + 3, bottom + 3)),
+                line((x + 3, bottom + 3), (x, bottom - 0.45 * drop)),
+            ],
+            hidden=(1,),
+            fabric="lining",
+            tone=0.6,
+            lift=0,
+            clip=outline,
+        )
     elif g.skirt == "mermaid":
         for k in (-2, -1, 0, 1, 2):
-            d.line(arc((g.hip * 0.36 * k, top + 0.66 * drop), (g.hem * 0.4 * k, bottom), 0.02 * k), "fold", clip=outline)
+            d.line(
+                arc((g.hip * 0.36 * k, top + 0.66 * drop), (g.hem * 0.4 * k, bottom), 0.02 * k), "fold", clip=outline
+            )
     else:
         for k in (-1, 1):
             d.line(line((g.waist * 0.5 * k, top + 1), (g.hip * 0.5 * k, top + min(13, 0.25 * drop))), "seam")
@@ -106,7 +121,9 @@ def _tiers(d: Drawing, g: Garment, top: float, bottom: float) -> Curve:
         outline = piece if outline is None else outline
         for j in range(-3, 4):
             x = start * (j + 0.3) / 3.6
-            d.line(arc((x, y0 + 0.5), (x * b / start * 0.97, y0 + (0.35 + 0.1 * (j % 3)) * step), 0.05), "fold", clip=piece)
+            d.line(
+                arc((x, y0 + 0.5), (x * b / start * 0.97, y0 + (0.35 + 0.1 * (j % 3)) * step), 0.05), "fold", clip=piece
+            )
     assert outline is not None
     return outline
 
@@ -122,15 +139,18 @@ def trousers(d: Drawing, g: Garment, top: float, bottom: float, crotch: float) -
         crotch: height of the crotch, cm.
     """
     drop = bottom - crotch
-    centre = 0.5 * g.hip + 2 * g.spread * drop
+    centre = max(0.5 * g.hip + 2 * g.spread * drop, g.hem + 0.8)
     knee_y, knee_x = crotch + 0.42 * drop, 0.5 * g.hip + 0.9 * g.spread * drop
     thigh = 0.5 * g.hip
+    knee_x = 0.5 * knee_x + 0.5 * max(knee_x, 0.5 * (0.5 * g.hip + centre))
     narrow = min(0.5 * thigh + 0.42 * g.hem, 0.8 * thigh + 2) if g.hem < thigh + 2 else 0.92 * thigh
     if drop < 30:
         outer = spline((g.waist, top), (g.hip, top + 0.7 * (crotch - top)), (centre + g.hem, bottom))
         inner = line((centre - g.hem, bottom), (0, crotch))
     else:
-        outer = spline((g.waist, top), (g.hip, top + 0.7 * (crotch - top)), (knee_x + narrow, knee_y), (centre + g.hem, bottom))
+        outer = spline(
+            (g.waist, top), (g.hip, top + 0.7 * (crotch - top)), (knee_x + narrow, knee_y), (centre + g.hem, bottom)
+        )
         inner = spline((centre - g.hem, bottom), (knee_x - narrow, knee_y), (0, crotch))
     hem = arc((centre + g.hem, bottom), (centre - g.hem, bottom), 0.05)
     rise = line((0, crotch), (0, top))
@@ -142,8 +162,15 @@ def trousers(d: Drawing, g: Garment, top: float, bottom: float, crotch: float) -
     elif g.leg == "ripped" and drop > 40:
         for shift, wide in ((-3.0, 0.5), (0.5, 0.65), (4.0, 0.45)):
             y = knee_y + shift
-            d.part([arc((knee_x - wide * narrow, y), (knee_x + wide * narrow, y), 0.08),
-                    arc((knee_x + wide * narrow, y), (knee_x - wide * narrow, y), 0.08)], fabric="light", lift=0, both=True)  # fmt: skip
+            d.part(
+                [
+                    arc((knee_x - wide * narrow, y), (knee_x + wide * narrow, y), 0.08),
+                    arc((knee_x + wide * narrow, y), (knee_x - wide * narrow, y), 0.08),
+                ],
+                fabric="light",
+                lift=0,
+                both=True,
+            )
     elif drop > 40:
         d.line(arc((knee_x - narrow + 0.5, knee_y + 2), (knee_x, knee_y - 1), 0.1), "fold", clip=leg, both=True)
         d.line(arc((knee_x + narrow - 0.5, knee_y + 4), (knee_x + 1, knee_y + 3), -0.1), "fold", clip=leg, both=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from effnet_jax.data.garments.details import motif
 from effnet_jax.data.garments.geometry import Curve, line, turn
 from effnet_jax.data.garments.parameters import Garment
+from effnet_jax.data.garments.shapes import motif
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,12 @@ def layers(g: Garment, box: Box, axis: float) -> list[Layer]:
     if not axis:
         return made
     return [
-        Layer(tuple(turn(s, axis, centre) for s in m.shapes), tuple(turn(s, axis, centre) for s in m.strokes), m.opacity, m.colour)
+        Layer(
+            tuple(turn(s, axis, centre) for s in m.shapes),
+            tuple(turn(s, axis, centre) for s in m.strokes),
+            m.opacity,
+            m.colour,
+        )
         for m in made
     ]
 
@@ -58,8 +63,12 @@ def _bands(box: Box, step: float, width: float, vertical: bool) -> tuple[list[Cu
 
 def _borders(shapes: list[Curve]) -> list[Curve]:
     """Both long sides of each band, for bands wide enough to be drawn as two lines."""
-    horizontal = [(s[:2], s[2:][::-1]) if abs(s[0, 1] - s[1, 1]) < 1e-9 else (s[[0, 3]], s[[1, 2]]) for s in shapes]
-    return [side for pair in horizontal for side in pair]
+    wide = [abs(s[1, 0] - s[0, 0]) > abs(s[2, 1] - s[1, 1]) for s in shapes]
+    return [
+        s[list(side)]
+        for s, w in zip(shapes, wide, strict=True)
+        for side in (((0, 1), (3, 2)) if w else ((0, 3), (1, 2)))
+    ]
 
 
 def _stripes(vertical: bool, share: float, scale: float = 1.0) -> Callable[[Garment, Box], list[Layer]]:
@@ -75,7 +84,7 @@ def _diagonal(g: Garment, box: Box) -> list[Layer]:
     centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     reach = max(box[2] - box[0], box[3] - box[1])
     wide = (centre[0] - reach, centre[1] - reach, centre[0] + reach, centre[1] + reach)
-    shapes, strokes = _bands(wide, g.pattern_size, 0.4 * g.pattern_size, True)
+    shapes, _ = _bands(wide, g.pattern_size, 0.4 * g.pattern_size, True)
     return [Layer(tuple(turn(s, 0.4, centre) for s in shapes), tuple(turn(s, 0.4, centre) for s in _borders(shapes)))]
 
 

@@ -1,5 +1,7 @@
 """Body, neckline and sleeves: everything that hangs from the shoulders."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from effnet_jax.data.garments.drawing import Drawing
@@ -8,6 +10,7 @@ from effnet_jax.data.garments.parameters import Garment
 
 STRAP_TOP = 13.0  # cm below the shoulder at which a bodice on straps begins
 BARE = ("strap", "halter")
+SLANT = 0.25  # how far a slanting hem rises and falls, share of its half width
 
 
 def arm_depth(g: Garment) -> float:
@@ -25,7 +28,11 @@ def neckline(g: Garment) -> list[Curve]:
     if g.neckline == "v":
         return [arc((-n, 0), (0, deep + 3), 0.04), arc((0, deep + 3), (n, 0), 0.04)]
     if g.neckline == "square":
-        return [line((-n, 0), (-n * 0.92, deep)), line((-n * 0.92, deep), (n * 0.92, deep)), line((n * 0.92, deep), (n, 0))]
+        return [
+            line((-n, 0), (-n * 0.92, deep)),
+            line((-n * 0.92, deep), (n * 0.92, deep)),
+            line((n * 0.92, deep), (n, 0)),
+        ]
     if g.neckline == "sweetheart":
         return [spline((-n, 0), (-n * 0.98, deep * 0.55), (-n * 0.5, deep * 0.72), (0, deep + 2)),
                 spline((0, deep + 2), (n * 0.5, deep * 0.72), (n * 0.98, deep * 0.55), (n, 0))]  # fmt: skip
@@ -43,7 +50,7 @@ def hem_edge(style: str, half: float, y: float) -> Curve:
     if style == "dip":
         return arc((half, y), (-half, y), -0.22)
     if style == "slant":
-        return arc((half, y - 0.38 * half), (-half, y + 0.2 * half), 0.03)
+        return arc((half, y - SLANT * half), (-half, y + SLANT * half), 0.03)
     if style == "zigzag":
         return line((half, y), (half * 0.5, y - 0.3 * half), (0, y), (-half * 0.5, y - 0.3 * half), (-half, y))
     return arc((half, y), (-half, y), 0.035)
@@ -68,8 +75,13 @@ def torso(d: Drawing, g: Garment, bottom: float, half: float) -> Curve:
     tip = (g.shoulder, slope) if g.sleeve not in ("none", "cap") else (max(g.shoulder - 3, n + 3), slope)
     if g.sleeve == "halter":
         tip = (n + 2.5, 1.0)
+        d.part(
+            [arc((-n - 2.5, 1), (n + 2.5, 1), 0.3), arc((n, 2.5), (-n, 2.5), -0.3)], fabric="main", tone=0.8, lift=0.15
+        )
     if g.sleeve not in BARE:
-        d.part([arc((-n, 0), (n, 0), -0.12), np.concatenate(front)[::-1]], hidden=(1,), fabric="lining", tone=0.78, lift=0)
+        d.part(
+            [arc((-n, 0), (n, 0), -0.12), np.concatenate(front)[::-1]], hidden=(1,), fabric="lining", tone=0.78, lift=0
+        )
     if g.sleeve == "strap":
         top = (0.5 * n + 2, 0.0)
         d.part([line((n - 2.4, STRAP_TOP + 1), top), line((top[0] + 2.2, top[1]), (n, STRAP_TOP + 1))], both=True)
@@ -84,12 +96,21 @@ def torso(d: Drawing, g: Garment, bottom: float, half: float) -> Curve:
         _sleeve(d, g, (n, 0) if g.sleeve == "raglan" else None, tip, under)
     side = _side(g, under, bottom, half)
     hem = hem_edge(g.hem_style, float(side[-1, 0]), float(side[-1, 1]) + (7 if g.hem_style == "curved" else 0))
+    left = mirror(side)
     if g.hem_style == "slant":
-        hem[0], hem[-1] = side[-1], (hem[-1, 0], hem[-1, 1])
-    edges = [*front, shoulder, armhole, side, hem, mirror(side)[::-1], mirror(armhole)[::-1], mirror(shoulder)[::-1]]
+        side, left = cut_slanting(side, half, bottom, hem)
+    edges = [*front, shoulder, armhole, side, hem, left[::-1], mirror(armhole)[::-1], mirror(shoulder)[::-1]]
     body = d.part(edges)
-    if g.cloth == "smooth" and bottom > 34 and g.kind in ("dress", "jacket", "coat", "jumpsuit") and g.waist < g.chest - 2:
-        d.line(spline((0.5 * g.chest, under[1] + 6), (0.42 * g.waist, min(g.rise, bottom)), (0.5 * half, bottom - 2)), both=True)
+    if (
+        g.cloth == "smooth"
+        and bottom > 34
+        and g.kind in ("dress", "jacket", "coat", "jumpsuit")
+        and g.waist < g.chest - 2
+    ):
+        d.line(
+            spline((0.5 * g.chest, under[1] + 6), (0.42 * g.waist, min(g.rise, bottom)), (0.5 * half, bottom - 2)),
+            both=True,
+        )
     return body
 
 
@@ -101,9 +122,13 @@ def _side(g: Garment, under: tuple[float, float], bottom: float, half: float) ->
         points.append((g.hip, g.rise + 20))
     if g.hem_style == "curved":
         return spline(*points, (half, bottom - 7))
-    if g.hem_style == "slant":
-        return spline(*points, (half, bottom - 0.38 * half))
     return spline(*points, (half, bottom))
+
+
+def cut_slanting(side: Curve, half: float, bottom: float, hem: Curve) -> tuple[Curve, Curve]:
+    """Right and left side of a body or skirt whose hem runs down from right to left."""
+    right = np.concatenate([side[side[:, 1] < bottom - SLANT * half], hem[:1]])
+    return right, np.concatenate([mirror(side)[:-1], hem[-1:]])
 
 
 def _sleeve(
@@ -158,7 +183,9 @@ def _cuff(d: Drawing, g: Garment, outer: np.ndarray, inner: np.ndarray, along: n
     p, q = outer + along * height + out * grow, inner + along * height - out * grow
     start = -along * height if g.cuff == "rolled" else along * 0
     end = -along * height if g.cuff == "rolled" else along * 0
-    fabric = {"rib": "trim" if g.panel != "none" else "main", "rolled": "lining", "band": "main", "frill": "main"}[g.cuff]
+    fabric = {"rib": "trim" if g.panel != "none" else "main", "rolled": "lining", "band": "main", "frill": "main"}[
+        g.cuff
+    ]
     edges = [line(tuple(a + start), tuple(p + end)), arc(tuple(p + end), tuple(q + end), 0.07),
              line(tuple(q + end), tuple(b + start)), arc(tuple(b + start), tuple(a + start), -0.07)]  # fmt: skip
     if g.cuff == "frill":
@@ -167,7 +194,9 @@ def _cuff(d: Drawing, g: Garment, outer: np.ndarray, inner: np.ndarray, along: n
     if g.cuff in ("rib", "frill"):
         for k in range(1, 6):
             start, end = a + (b - a) * (k / 6), p + (q - p) * (k / 6)
-            d.line(line(tuple(start), tuple(start + (end - start) * 0.85)), "rib" if g.cuff == "rib" else "fold", both=True)
+            d.line(
+                line(tuple(start), tuple(start + (end - start) * 0.85)), "rib" if g.cuff == "rib" else "fold", both=True
+            )
     elif g.cuff == "band" and g.sleeve_length > 30:
         centre = (a + b) / 2 + along * height * 0.5 + out * 0.45 * g.sleeve_width
         d.part([circle((float(centre[0]), float(centre[1])), 0.9)], fabric="button", both=True)
@@ -176,4 +205,4 @@ def _cuff(d: Drawing, g: Garment, outer: np.ndarray, inner: np.ndarray, along: n
 def frill_edge(start: np.ndarray, end: np.ndarray, waves: int) -> Curve:
     """A wavy edge."""
     points = [start + (end - start) * (k / waves) for k in range(waves + 1)]
-    return np.concatenate([arc(tuple(a), tuple(b), 0.2, 6) for a, b in zip(points[:-1], points[1:], strict=True)])
+    return np.concatenate([arc(tuple(a), tuple(b), 0.2, 6) for a, b in pairwise(points)])

@@ -1,0 +1,145 @@
+"""What training and evaluation share: configuration, folder, devices, data and model of one run."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from effnet_jax.config import Config, ConfigError, from_mapping
+from effnet_jax.data.cache import ImageCache, cached_images
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.data.source import Split, load_split
+from effnet_jax.models.effnet import FunctionalEffNet, make_functional
+from effnet_jax.sharding import check_divisible, make_mesh
+from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.training.workdir import CHECKPOINTS, FREE_SECTIONS, open_workdir, record_splits
+
+MIN_VALIDATION_PHOTOS = 20
+CACHE_DIR = "~/.cache/effnet_jax"
+ON_VALIDATION, ON_TEST = (
+    "eval/validation/mrr",
+    "eval/test/acc@1",
+)  # what chooses a checkpoint; the latter is the paper's rule
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What training and evaluation share: where it runs, on which data, with which functions.
+
+    Attributes:
+        config: validated configuration.
+        workdir: folder of the run.
+        mesh: devices.
+        splits: train, test and, where photos are held out, validation.
+        preprocessing: input scaling and image size, stored with every checkpoint.
+        model: pure functions of EffNet.
+        steps_per_epoch: may be fractional; batches run across epoch ends.
+        total_steps: length of the run.
+    """
+
+    config: Config
+    workdir: Path
+    mesh: Mesh
+    splits: dict[str, Split]
+    preprocessing: Preprocessing
+    model: FunctionalEffNet
+    steps_per_epoch: float
+    total_steps: int
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a checkpoint needs to be an encoder again."""
+        return {
+            "model": dataclasses.asdict(self.config.model),
+            "preprocessing": self.preprocessing.to_dict(),
+            "data": {"name": self.config.data.name, "train_sha256": self.splits["train"].sha256},
+        }
+
+    def images(self, split: str, sizes: tuple[int, ...]) -> ImageCache:
+        """Give the resized images of a split, from the cache where they are in it."""
+        data = self.config.data
+        return cached_images(
+            self.splits[split], sizes, data.resample, mode=data.cache, cache_dir=data.cache_dir or CACHE_DIR
+        )
+
+    def checkpoints(self) -> Checkpoints:
+        """Open the checkpoints of the run."""
+        best_by = (ON_VALIDATION,) if "validation" in self.splits else ()
+        best_by += (ON_TEST,) if self.config.eval.best_on_test else ()
+        return Checkpoints(self.workdir / CHECKPOINTS, keep=self.config.train.keep_checkpoints, best_by=best_by)
+
+
+def prepare(
+    config: Config | Mapping[str, Any],
+    workdir: str | os.PathLike[str],
+    *,
+    free_sections: tuple[str, ...] = FREE_SECTIONS,
+) -> Experiment:
+    """Validate the configuration, claim the folder, load the data and describe the model.
+
+    Args:
+        config: a Config, or nested mappings such as the ConfigDict of a file in configs/.
+        workdir: folder of this one run.
+        free_sections: sections of the configuration in which the folder may differ.
+
+    Raises:
+        ConfigError: the configuration cannot be run, or the folder belongs to another one.
+        DataError: the data set cannot be had or is faulty.
+    """
+    config = config if isinstance(config, Config) else from_mapping(config)
+    workdir = Path(workdir).expanduser().absolute()
+    mesh = make_mesh()
+    check_divisible("train.batch_size", config.train.batch_size, mesh)
+    open_workdir(workdir, config, free_sections=free_sections)
+    splits = load_splits(config)
+    record_splits(workdir, splits)
+    steps_per_epoch = len(splits["train"].sketch_ids) / config.train.batch_size
+    return Experiment(
+        config=config,
+        workdir=workdir,
+        mesh=mesh,
+        splits=splits,
+        preprocessing=Preprocessing(
+            image_size=config.model.image_size,
+            mean=config.data.mean,
+            std=config.data.std,
+            resample=config.data.resample,
+        ),
+        model=make_functional(config.model),
+        steps_per_epoch=steps_per_epoch,
+        total_steps=max(1, round(config.train.epochs * steps_per_epoch)),
+    )
+
+
+def load_splits(config: Config) -> dict[str, Split]:
+    """Load train and test, and hold out validation photos, with their sketches, from the training photos.
+
+    Raises:
+        ConfigError: holding out leaves too few photos to train on.
+    """
+    data = config.data
+    train, test = (
+        load_split(
+            data.name, name, source_dir=data.dir or None, tfds_dir=data.tfds_dir or None, split_seed=data.split_seed
+        )
+        for name in ("train", "test")
+    )
+    if not data.validation_share:
+        return {"train": train, "test": test}
+    drawn = sorted({train.photo_ids[j] for j in train.photo_index})  # photos that have a sketch
+    count = max(MIN_VALIDATION_PHOTOS, round(data.validation_share * len(drawn)))
+    if count > len(drawn) // 2:
+        raise ConfigError(
+            f"data.validation_share={data.validation_share} holds out {count} photos (at least "
+            f"{MIN_VALIDATION_PHOTOS}) of {len(drawn)}; set it to 0, or bring more photos."
+        )
+    held_out = set(np.random.default_rng(data.split_seed).permutation(drawn)[:count].tolist())
+    return {
+        "train": train.select_photos(set(train.photo_ids) - held_out, "train"),
+        "validation": train.select_photos(held_out, "validation"),
+        "test": test,
+    }

@@ -1,0 +1,74 @@
+"""Train or evaluate EffNet.
+
+  python main.py --config configs/demo.py --workdir runs/demo
+  python main.py --config configs/chair_v1.py --workdir runs/chairs --config.data.dir=/data/qmul_chair_v1
+  python main.py --config configs/demo.py --workdir runs/demo --mode=evaluate
+  python main.py --mode=evaluate --embeddings other_system.npz --workdir runs/other
+
+Every field of a configuration can be overridden by --config.section.field=value; effnet_jax/config.py lists them
+with their units. Starting the same command again goes on where a stopped run left off.
+"""
+
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, e.g. configs/demo.py.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Train and then evaluate, or evaluate only.")
+_EMBEDDINGS = flags.DEFINE_string(
+    "embeddings", None, "Rank the embeddings in this .npz, made by any system, instead of training a run."
+)
+USAGE, FAILED, INTERRUPTED = 2, 1, 130  # exit status
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parse flags; what the configuration does not have is a sentence, not a traceback."""
+    if len(argv) == 1:
+        print(__doc__)
+        sys.exit(USAGE)
+    try:
+        return flags.FLAGS(argv, known_only=False)
+    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
+        sys.exit(_say(f"the flags cannot be used: {error}\nSee python main.py --help.", USAGE))
+
+
+def main(argv: list[str]) -> None:
+    """Turn flags into a run."""
+    if len(argv) > 1:
+        sys.exit(_say(f"unknown arguments {' '.join(argv[1:])}; see python main.py --help.", USAGE))
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # orbax and jax tell a lot at the default
+    from effnet_jax import run
+    from effnet_jax.training.loop import InterruptedRun
+    from effnet_jax.training.writers import DivergedError
+
+    try:
+        if _EMBEDDINGS.value:
+            run.evaluate_file(_EMBEDDINGS.value, _WORKDIR.value)
+        else:
+            (run.train if _MODE.value == "train" else run.evaluate)(_config(), _WORKDIR.value)
+    except InterruptedRun as stopped:
+        sys.exit(_say(str(stopped), INTERRUPTED))
+    except (ValueError, DivergedError) as error:  # ConfigError, DataError, WeightsError are ValueErrors
+        sys.exit(_say(str(error), FAILED))
+
+
+def _config() -> dict[str, Any]:
+    if _CONFIG.value is None or not _WORKDIR.value:
+        sys.exit(_say("both --config and --workdir are needed; see python main.py --help.", USAGE))
+    try:
+        return _CONFIG.value.to_dict()  # a file that could not be loaded says so here
+    except OSError as error:
+        sys.exit(_say(f"--config: {str(error).splitlines()[-1].strip()}; the files are in configs/.", USAGE))
+
+
+def _say(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

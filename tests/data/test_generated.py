@@ -1,0 +1,55 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from effnet_jax.data import generated
+from effnet_jax.data.decode import decode_rgb
+
+
+def test_processes_draw_what_this_process_draws():
+    jobs = [(0, "photo", photo_id) for photo_id in generated.split_plan(0).photos["test"][:3]]
+    jobs += [(0, "sketch", sketch.sketch_id) for sketch in generated.split_plan(0).sketches["test"][:3]]
+    here, there = list(generated._drawn(jobs, 0)), list(generated._drawn(jobs, 2))
+    assert here == there
+    for png, sha256 in here:
+        pixels = decode_rgb(png)
+        assert pixels.shape == (256, 256, 3) and hashlib.sha256(pixels.tobytes()).hexdigest() == sha256
+
+
+def test_broken_processes_are_made_up_for(monkeypatch, caplog):
+    class Broken:
+        def __init__(self, *args, **kwargs): ...
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error): ...
+
+        def map(self, function, jobs, chunksize):
+            yield function(jobs[0])
+            raise generated.BrokenProcessPool
+
+    monkeypatch.setattr(generated, "ProcessPoolExecutor", Broken)
+    monkeypatch.setattr(generated, "_draw", lambda job: (b"", str(job)))
+    assert [sha for _, sha in generated._drawn([(0, "photo", "1"), (0, "photo", "2")], 2)] == [
+        "(0, 'photo', '1')",
+        "(0, 'photo', '2')",
+    ]
+    assert "drawing in this process" in caplog.text
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_hash_is_of_the_pixels(seed, monkeypatch):
+    class Flat:
+        def photo(self, photo_id):
+            return np.full((2, 2, 3), seed, np.uint8)
+
+        sketch = photo
+
+    monkeypatch.setattr(generated, "_garment_set", lambda seed: Flat())
+    splits, files = generated.draw_garments(seed, workers=0)
+    photo = splits["test"].photos[0]
+    assert photo.sha256 == hashlib.sha256(bytes([seed] * 12)).hexdigest()
+    assert (decode_rgb(files[photo.path]) == seed).all()
+    assert len(files) == 1700

@@ -1,0 +1,85 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from effnet_jax import Config, ConfigError
+from effnet_jax.config import from_mapping, paper
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_is_valid_and_says_how_to_run_it(path):
+    from_mapping(load(path))
+    assert f"--config configs/{path.name}" in path.read_text()
+
+
+def test_defaults_are_the_papers_recipe():
+    config = from_mapping(paper())
+    assert config == Config()
+    assert (config.optim.learning_rate, config.optim.weight_decay, config.optim.name) == (6e-6, 1e-4, "adam")
+    assert (config.train.batch_size, config.train.epochs, config.loss.temperature) == (16, 500, 0.07)
+    assert config.augment.sketch_views == ("a0", "a1")
+
+
+def test_json_round_trip():
+    config = Config()
+    assert from_mapping(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_all_problems_come_at_once_with_their_values():
+    values = paper().to_dict()
+    values["optim"]["learning_rte"] = 1.0
+    values["train"]["batch_size"] = "16"
+    values["augment"]["fill"] = (0, 0, "white")
+    values["nonsense"] = 1
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(values)
+    for words in ("optim.learning_rte", "batch_size must be int, but is '16'", "fill[2]", "config.nonsense"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "words"),
+    [
+        ("model", {"backbone": "vgg16"}, "model.backbone='vgg16'"),
+        ("model", {"image_size": 230}, "multiple of model.patch_size=16"),
+        ("model", {"heads": 7}, "768 must be a multiple of the number of heads 7"),
+        ("model", {"weights": ""}, "model.weights is empty"),
+        ("model", {"dtype": "float16"}, "float16"),
+        ("train", {"batch_size": 1}, "no negatives"),
+        ("train", {"epochs": 0}, "train.epochs=0"),
+        ("data", {"validation_share": 0.9}, "0..0.5"),
+        ("data", {"std": (1.0, 0.0, 1.0)}, "above 0"),
+        ("loss", {"multi": 0, "inter": 0, "intra_sketch": 0, "intra_photo": 0}, "one of them"),
+        ("loss", {"temperature": -1.0}, "temperature=-1.0"),
+        ("augment", {"sketch_views": ("a0",)}, "two of a0, a1, a2"),
+        ("augment", {"photo_views": ("a0", "a7")}, "two of a0, a1, a2"),
+        ("eval", {"ks": (0, 1)}, "K starts at 1"),
+        ("optim", {"schedule": "step"}, "constant, cosine"),
+    ],
+)
+def test_impossible_combinations_are_refused(section, changes, words):
+    values = paper().to_dict()
+    values[section] |= changes
+    with pytest.raises(ConfigError, match=words.replace(".", r"\.")):
+        from_mapping(values)
+
+
+def test_integers_serve_as_floats_but_booleans_do_not():
+    values = paper().to_dict()
+    values["train"]["epochs"] = 3
+    assert from_mapping(values).train.epochs == 3.0
+    values["train"]["epochs"] = True
+    with pytest.raises(ConfigError, match="epochs must be float"):
+        from_mapping(values)
+

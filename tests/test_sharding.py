@@ -1,0 +1,70 @@
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from effnet_jax.sharding import check_divisible, make_mesh
+
+PROGRAM = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+import jax, numpy as np
+jax.config.update("jax_default_matmul_precision", "float32")
+from effnet_jax.config import AugmentConfig, Config, LossConfig, ModelConfig, OptimConfig
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.models.effnet import make_functional
+from effnet_jax.sharding import make_mesh, put_batch, put_replicated
+from effnet_jax.training.objective import init_params, make_alignment_objective
+from effnet_jax.training.optim import make_optimizer
+from effnet_jax.training.state import make_state
+from effnet_jax.training.step import make_train_step
+
+config = Config(
+    model=ModelConfig(backbone="vit_tiny", width=24, depth=1, heads=3, image_size=32, embedding_size=8, weights="none"),
+    augment=AugmentConfig(sketch_views=("a0", "a1"), photo_views=("a0", "a2")),
+    optim=OptimConfig(learning_rate=1e-3, eps=1e-2),  # a large eps keeps Adam from magnifying rounding
+)
+rng = np.random.default_rng(0)
+batch = {f"{d}_{s}": rng.integers(0, 256, (16, s, s, 3), np.uint8) for d in ("sketch", "photo") for s in (32, 38)}
+batch |= {"photo_index": np.arange(16, dtype=np.int32) // 2, "position": np.arange(16, dtype=np.uint32)}
+model, optimizer, key = make_functional(config.model), make_optimizer(config.optim, 3), jax.random.key(0)
+objective = make_alignment_objective(config, model, Preprocessing(image_size=32))
+results = []
+for devices in (1, 8):
+    mesh = make_mesh(devices)
+    assert mesh.size == devices
+    step = make_train_step(objective, optimizer, key, mesh)
+    state = put_replicated(make_state(init_params(model, config, key), optimizer), mesh)
+    losses = []
+    for _ in range(3):
+        state, scalars = step(state, put_batch(batch, mesh))
+        losses.append(float(scalars["loss"]))  # waiting for each step keeps fake devices from deadlocking
+    assert len(state.params["model"]["sketch_encoder"]["head"]["kernel"].sharding.device_set) == devices
+    results.append((losses, jax.device_get(state.params)))
+(one, p1), (eight, p8) = results
+assert np.allclose(one, eight, rtol=2e-5), (one, eight)
+for a, b in zip(jax.tree.leaves(p1), jax.tree.leaves(p8)):
+    assert np.abs(a - b).max() < 1e-5
+print("equal")
+"""
+
+
+def test_eight_devices_equal_one():
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "equal" in done.stdout
+
+
+def test_batches_must_divide_and_devices_must_exist():
+    mesh = make_mesh(1)
+    check_divisible("train.batch_size", 7, mesh)
+    with pytest.raises(ValueError, match="99 devices"):
+        make_mesh(99)

@@ -1,0 +1,91 @@
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import save_file
+
+from effnet_jax import ViT
+from effnet_jax.config import ModelConfig
+from effnet_jax.weights.load import WeightsError, find_weights, load_backbone
+from effnet_jax.weights.names import timm_vit
+
+CONFIG = {"backbone": "vit_tiny", "width": 24, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 16}
+
+
+def like(image_size=32, depth=2):
+    model = nnx.eval_shape(
+        lambda: ViT(width=24, depth=depth, heads=3, image_size=image_size, patch_size=16, rngs=nnx.Rngs(0))
+    )
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def tensors(depth=2):
+    rng = np.random.default_rng(0)
+    shapes = {"cls_token": (1, 1, 24), "pos_embed": (1, 5, 24), "patch_embed.proj.weight": (24, 3, 16, 16)}
+    for name in timm_vit(depth):
+        width = 72 if "qkv" in name else 96 if "fc1" in name else 24
+        inner = 96 if "fc2" in name else 24
+        matrix = name.endswith("weight") and "norm" not in name
+        shapes.setdefault(name, (width, inner) if matrix else (width,))
+    return {name: rng.standard_normal(shape).astype(np.float16) for name, shape in shapes.items()}
+
+
+def write(path, values):
+    save_file(values, path)
+    return ModelConfig(**CONFIG, weights=str(path))
+
+
+def test_a_whole_file_fills_every_parameter(tmp_path):
+    values = tensors() | {"head.weight": np.zeros((10, 24), np.float16), "head.bias": np.zeros(10, np.float16)}
+    loaded = load_backbone(write(tmp_path / "w.safetensors", values), like())
+    assert jax.tree.structure(loaded) == jax.tree.structure(like())
+    assert {x.dtype for x in jax.tree.leaves(loaded)} == {np.dtype("float32")}
+    np.testing.assert_array_equal(loaded["blocks"][1]["attn"]["qkv"]["kernel"], values["blocks.1.attn.qkv.weight"].T)
+    kernel = loaded["patch_embed"]["kernel"].reshape(16, 16, 3, 24)
+    np.testing.assert_array_equal(kernel[3, 7, 2], values["patch_embed.proj.weight"][:, 2, 3, 7])
+
+
+def test_position_embeddings_are_interpolated_to_another_size(tmp_path):
+    write(tmp_path / "w.safetensors", tensors())
+    config = ModelConfig(**{**CONFIG, "image_size": 64}, weights=str(tmp_path / "w.safetensors"))
+    loaded = load_backbone(config, like(image_size=64))
+    assert loaded["pos_embed"].shape == (1, 17, 24)
+
+
+def test_all_problems_are_named_at_once(tmp_path):
+    values = tensors()
+    del values["blocks.0.norm1.bias"]
+    values["blocks.7.mlp.fc1.weight"] = np.zeros((96, 24), np.float16)
+    values["blocks.1.mlp.fc1.weight"] = np.zeros((95, 24), np.float16)
+    values["norm.bias"] = np.full(24, np.nan, np.float16)
+    path = tmp_path / "broken.safetensors"
+    with pytest.raises(WeightsError) as caught:
+        load_backbone(write(path, values), like())
+    message = str(caught.value)
+    for words in (
+        str(path), "missing: blocks.0.norm1.bias", "unexpected: blocks.7.mlp.fc1.weight",
+        "misshapen: blocks.1.mlp.fc1.weight is (95, 24)", "not finite: norm.bias",
+    ):  # fmt: skip
+        assert words in message
+
+
+def test_a_file_that_is_no_safetensors_is_refused_by_name(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"not tensors at all")
+    with pytest.raises(WeightsError, match=r"w\.safetensors is not a readable"):
+        load_backbone(ModelConfig(**CONFIG, weights=str(path)), like())
+
+
+def test_without_file_or_network_the_way_out_is_told(tmp_path, monkeypatch):
+    with pytest.raises(WeightsError, match=r"there is no file .*none\.safetensors; download .*weights=none"):
+        find_weights(str(tmp_path / "none.safetensors"))
+    with pytest.raises(WeightsError, match=r"neither a \.safetensors path"):
+        find_weights("resnet50")
+    import huggingface_hub
+
+    def offline(*_):
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(WeightsError, match=r"could not be fetched \(no route to the hub\); download .*weights=none"):
+        find_weights("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k")
