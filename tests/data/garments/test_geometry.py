@@ -43,9 +43,12 @@ def test_fill_of_a_part_is_the_part_of_the_fill(points):
         np.testing.assert_array_equal(fill([polygon], area), fill([polygon])[y0:y1, x0:x1])
 
 
-def test_a_circle_has_its_area():
-    area = fill([circle((128, 128), 50)]).astype(int).sum() / 255
-    assert area == pytest.approx(np.pi * 50**2, rel=0.01)
+def test_a_filled_circle_has_the_area_of_its_polygon():
+    ring = circle((128.3, 127.1), 50)
+    x, y = ring[:-1].T
+    polygon = abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
+    assert polygon == pytest.approx(np.pi * 50**2, rel=0.02)  # the polygon lies inside the circle
+    assert fill([ring]).astype(int).sum() / 255 == pytest.approx(polygon, rel=1e-3)
 
 
 def test_curves_start_and_end_where_they_should():
