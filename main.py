@@ -49,18 +49,18 @@ def main(argv: list[str]) -> None:
         if _EMBEDDINGS.value:
             run.evaluate_file(_EMBEDDINGS.value, _WORKDIR.value)
         else:
-            (run.train if _MODE.value == "train" else run.evaluate)(_config(), _WORKDIR.value)
+            (run.train if _MODE.value == "train" else run.evaluate)(*_config_and_workdir())
     except InterruptedRun as stopped:
         sys.exit(_say(str(stopped), INTERRUPTED))
     except (ValueError, DivergedError) as error:  # ConfigError, DataError, WeightsError are ValueErrors
         sys.exit(_say(str(error), FAILED))
 
 
-def _config() -> dict[str, Any]:
+def _config_and_workdir() -> tuple[dict[str, Any], str]:
     if _CONFIG.value is None or not _WORKDIR.value:
         sys.exit(_say("both --config and --workdir are needed; see python main.py --help.", USAGE))
     try:
-        return _CONFIG.value.to_dict()  # a file that could not be loaded says so here
+        return _CONFIG.value.to_dict(), _WORKDIR.value  # a file that could not be loaded says so here
     except OSError as error:
         sys.exit(_say(f"--config: {str(error).splitlines()[-1].strip()}; the files are in configs/.", USAGE))
 

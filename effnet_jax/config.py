@@ -8,7 +8,10 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ml_collections
 
 
 class ConfigError(ValueError):
@@ -53,6 +56,7 @@ class ModelConfig:
     width: int = 0  # token width; 0 = the preset's
     depth: int = 0  # blocks; 0 = the preset's
     heads: int = 0  # attention heads; 0 = the preset's
+    pooling: str = "cls"  # what the head reads: cls (paper) or mean of the patch tokens
     embedding_size: int = 512  # width of the compared embedding
     shared_encoders: bool = False  # one encoder, backbone and head, for both domains; paper: two
     weights: str = "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"  # .safetensors path, timm/NAME.TAG, or none
@@ -227,6 +231,7 @@ def _impossible(config: Config) -> list[str]:
         _one_of("data.resample", data.resample, ("bilinear", "bicubic")),
         _one_of("data.cache", data.cache, ("auto", "ram", "disk", "none")),
         _one_of("model.backbone", model.backbone, tuple(PRESETS)),
+        _one_of("model.pooling", model.pooling, ("cls", "mean")),
         _one_of("model.dtype", model.dtype, ("float32", "bfloat16")),
         _one_of("model.precision", model.precision, ("default", "high", "highest")),
         _one_of("optim.name", optim.name, ("adam", "adamw")),

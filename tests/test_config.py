@@ -82,4 +82,3 @@ def test_integers_serve_as_floats_but_booleans_do_not():
     values["train"]["epochs"] = True
     with pytest.raises(ConfigError, match="epochs must be float"):
         from_mapping(values)
-

@@ -120,7 +120,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_parameters_bit_for_bit(stra
     workdir = home / "killed"
     for rounds in range(2):
         process = subprocess.Popen(command(workdir), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        wait_for(lambda: steps_saved(workdir) > 3 * rounds, process)
+        wait_for(lambda enough=3 * rounds: steps_saved(workdir) > enough, process)
         process.kill()
         process.wait()
     done = run(command(workdir))

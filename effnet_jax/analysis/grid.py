@@ -24,8 +24,15 @@ MARGIN, GAP, SKETCH_GAP, HEADER, CAPTION, FOOT, PADDING = 24, 8, 26, 104, 34, 10
 class Pictures(Protocol):
     """What the grid needs of a data split."""
 
-    sketch_ids: tuple[str, ...]
-    photo_index: Int32[np.ndarray, " s"]
+    @property
+    def sketch_ids(self) -> tuple[str, ...]:
+        """Ids of the sketches."""
+        ...
+
+    @property
+    def photo_index(self) -> Int32[np.ndarray, " s"]:
+        """Row of each sketch's photo."""
+        ...
 
     def sketch(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
         """Sketch `i`."""

@@ -63,7 +63,7 @@ def make_encoder(config: ModelConfig, *, rngs: nnx.Rngs) -> Encoder:
         remat=config.remat,
         rngs=rngs,
     )
-    return Encoder(backbone, embedding_size=config.embedding_size, rngs=rngs)
+    return Encoder(backbone, pooling=config.pooling, embedding_size=config.embedding_size, rngs=rngs)
 
 
 class FunctionalEffNet(NamedTuple):

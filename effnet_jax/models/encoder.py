@@ -16,7 +16,7 @@ class Encoding(NamedTuple):
 
     Attributes:
         tokens: final-norm tokens, CLS first, in the compute dtype.
-        feature: the pooled feature (ViT: the CLS token) that the intra and inter losses align; float32.
+        feature: the pooled feature (paper: the CLS token) that the intra and inter losses align; float32.
         embedding: the head's output, which is compared at retrieval; float32, not yet of unit norm.
     """
 
@@ -30,14 +30,18 @@ class Encoder(nnx.Module):
 
     Args:
         backbone: module that maps images to tokens and has a `width`.
+        pooling: "cls" takes the CLS token (the paper's), "mean" the mean of the patch tokens.
         embedding_size: width z of the embedding.
         rngs: source of the initialisation key.
 
     Source: EffNet section "multi"; head = one Linear on the CLS token.
     """
 
-    def __init__(self, backbone: ViT, *, embedding_size: int = EMBEDDING_SIZE, rngs: nnx.Rngs):
+    def __init__(self, backbone: ViT, *, pooling: str = "cls", embedding_size: int = EMBEDDING_SIZE, rngs: nnx.Rngs):
+        if pooling not in ("cls", "mean"):
+            raise ValueError(f"pooling={pooling!r} is not known; choose cls or mean.")
         self.backbone = backbone
+        self.pooling = pooling
         self.head = nnx.Linear(
             backbone.width,
             embedding_size,
@@ -49,5 +53,6 @@ class Encoder(nnx.Module):
     def __call__(self, images: Float[Array, "b h w 3"]) -> Encoding:
         """Encode images; feature and embedding are float32 whatever the backbone computes in."""
         tokens = self.backbone(images)
-        feature = tokens[:, 0].astype(jnp.float32)
+        wide = tokens.astype(jnp.float32)
+        feature = wide[:, 0] if self.pooling == "cls" else jnp.mean(wide[:, 1:], axis=1)  # (b, d)
         return Encoding(tokens, feature, self.head(feature))

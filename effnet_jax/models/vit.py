@@ -18,6 +18,7 @@ PRESETS: dict[str, tuple[int, int, int]] = {
 }
 LAYER_NORM_EPS = 1e-6  # timm's; the framework defaults (1e-5, 1e-6 with fast variance) miss parity
 INIT_STD = 0.02
+POSITION_STD = 0.2  # about the size of a patch's content, so that position is heard from the first step
 
 _dense_init = nnx.initializers.truncated_normal(INIT_STD)
 
@@ -132,7 +133,7 @@ class ViT(nnx.Module):
         self.remat = remat
         self.patch_embed = nnx.Linear(3 * patch_size**2, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
         self.cls_token = nnx.Param(jax.random.normal(rngs.params(), (1, 1, width)) * 1e-6)
-        self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + patches, width)) * INIT_STD)
+        self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + patches, width)) * POSITION_STD)
         self.blocks = nnx.List([Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.norm = _layer_norm(width, dtype, rngs)
 

@@ -75,7 +75,9 @@ class Checkpoints:
             ValueError: the checkpoint does not fit the model; says which folder.
         """
         folder = f"{self._manager.directory}/{step}"
-        saved = {leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(self._manager.item_metadata(step)[STATE].tree)}
+        saved = {
+            leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(self._manager.item_metadata(step)[STATE].tree)
+        }
         shapes = {_dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
         wrong = [f"{n} {saved[n]}, not {shapes[n]}" for n in shapes if n in saved and saved[n] != shapes[n]]
         if wrong:

@@ -1,6 +1,7 @@
 """One optimiser step, compiled once and sharded over the mesh."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import jax
 import optax
@@ -27,7 +28,7 @@ def make_train_step(
         gradient_of = jax.value_and_grad(objective, has_aux=True)
         (loss, terms), gradient = gradient_of(state.params, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
         scalars = {"loss": loss, **terms, "gradient_norm": optax.global_norm(gradient)}
         return TrainState(step=state.step + 1, params=params, opt_state=opt_state), scalars
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from effnet_jax.config import ModelConfig
@@ -95,7 +96,7 @@ def convert_timm_vit(tensors: Mapping[str, np.ndarray], config: ModelConfig, lik
             continue
         value = to_ours(tensor, target.layout)
         if name == "pos_embed" and value.ndim == 3 and value.shape[1] > 1:
-            value = np.asarray(resize_position_embeddings(value, config.image_size, config.patch_size))
+            value = np.asarray(resize_position_embeddings(jnp.asarray(value), config.image_size, config.patch_size))
         if value.shape != shapes[target.path]:
             problems.append(f"misshapen: {name} is {tensor.shape}, the model needs {shapes[target.path]} in our layout")
         if not np.isfinite(value).all():
