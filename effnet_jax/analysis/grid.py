@@ -21,6 +21,7 @@ MARGIN, GAP, SKETCH_GAP, HEADER, CAPTION, FOOT, PADDING = 24, 8, 26, 104, 34, 10
 
 
 @runtime_checkable
+@runtime_checkable
 class Pictures(Protocol):
     """What the grid needs of a data split."""
 

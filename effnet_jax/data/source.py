@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -21,6 +21,7 @@ from effnet_jax.data.problems import DataError
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class PictureFiles(Protocol):
     """Where the encoded pictures of a split come from, by row; must be picklable and safe in threads."""
 
