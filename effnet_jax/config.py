@@ -7,7 +7,7 @@ can be given on the command line as `--config.section.field=value`.
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message lists every problem with its values."""
+
+
+@typing.runtime_checkable
+class Settings(typing.Protocol):
+    """Nested settings: a dict, or ml_collections' ConfigDict, which is no Mapping."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        ...
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Give a value."""
+        ...
+
+    def __contains__(self, name: object, /) -> bool:
+        """Tell whether there is such a name."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +61,10 @@ class AugmentConfig:
     fill: tuple[int, ...] = (0, 0, 0)  # RGB 0..255 outside a rotated image; paper: black
     max_angle: float = 30.0  # a1 rotates by U(-max_angle, max_angle), degrees
     mirror: float = 0.8  # a1 mirrors with this probability
+    crop_area: tuple[float, ...] = (0.08, 1.0)  # a2 crops U(low, high) of the area
+    crop_ratio: tuple[float, ...] = (0.75, 4 / 3)  # width over height of a2's crop, log-uniform
+    crop_mirror: float = 0.5  # a2 mirrors with this probability
+    jitter: tuple[float, ...] = (0.4, 0.4, 0.4, 0.1)  # a2's brightness, contrast, saturation, hue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +77,8 @@ class ModelConfig:
     width: int = 0  # token width; 0 = the preset's
     depth: int = 0  # blocks; 0 = the preset's
     heads: int = 0  # attention heads; 0 = the preset's
-    pooling: str = "cls"  # what the head reads: cls (paper) or mean of the patch tokens
+    stem: str = "linear"  # pixels to tokens: linear (paper) or conv, which trains from random numbers far sooner
+    pooling: str = "cls"  # the feature: cls (paper), mean of the patch tokens, or all of them (aligned pictures)
     embedding_size: int = 512  # width of the compared embedding
     shared_encoders: bool = False  # one encoder, backbone and head, for both domains; paper: two
     weights: str = "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"  # .safetensors path, timm/NAME.TAG, or none
@@ -171,7 +193,7 @@ def ours() -> "ml_collections.ConfigDict":
     return config
 
 
-def from_mapping(values: Mapping[str, Any]) -> Config:
+def from_mapping(values: Settings) -> Config:
     """Build and validate a Config from nested mappings (a ConfigDict, parsed JSON).
 
     Raises:
@@ -186,7 +208,7 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     return config
 
 
-def _build(kind: type, values: Mapping[str, Any], path: str, problems: list[str]) -> Any:
+def _build(kind: type, values: Settings, path: str, problems: list[str]) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     for name in values:
@@ -201,7 +223,7 @@ def _build(kind: type, values: Mapping[str, Any], path: str, problems: list[str]
             given[name] = _build(typing.cast(type, hint), value, f"{path}.{name}", problems)
         else:
             given[name] = _convert(hint, value, f"{path}.{field.name}", problems)
-    return kind(**given)
+    return kind() if problems else kind(**given)
 
 
 def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
@@ -231,7 +253,8 @@ def _impossible(config: Config) -> list[str]:
         _one_of("data.resample", data.resample, ("bilinear", "bicubic")),
         _one_of("data.cache", data.cache, ("auto", "ram", "disk", "none")),
         _one_of("model.backbone", model.backbone, tuple(PRESETS)),
-        _one_of("model.pooling", model.pooling, ("cls", "mean")),
+        _one_of("model.pooling", model.pooling, ("cls", "mean", "all")),
+        _one_of("model.stem", model.stem, ("linear", "conv")),
         _one_of("model.dtype", model.dtype, ("float32", "bfloat16")),
         _one_of("model.precision", model.precision, ("default", "high", "highest")),
         _one_of("optim.name", optim.name, ("adam", "adamw")),
@@ -243,6 +266,13 @@ def _impossible(config: Config) -> list[str]:
         (len(augment.fill) == 3 and all(0 <= f <= 255 for f in augment.fill),
          f"augment.fill={augment.fill} needs three numbers in 0..255"),
         (0 <= augment.mirror <= 1, f"augment.mirror={augment.mirror} is a probability, 0..1"),
+        (0 <= augment.crop_mirror <= 1, f"augment.crop_mirror={augment.crop_mirror} is a probability, 0..1"),
+        (len(augment.crop_area) == 2 and 0 < augment.crop_area[0] <= augment.crop_area[1] <= 1,
+         f"augment.crop_area={augment.crop_area} needs 0 < low <= high <= 1"),
+        (len(augment.crop_ratio) == 2 and 0 < augment.crop_ratio[0] <= augment.crop_ratio[1],
+         f"augment.crop_ratio={augment.crop_ratio} needs 0 < low <= high"),
+        (len(augment.jitter) == 4 and all(0 <= j <= 1 for j in augment.jitter[:3]) and 0 <= augment.jitter[-1] <= 0.5,
+         f"augment.jitter={augment.jitter} needs three of 0..1 and one of 0..0.5"),
         (0 <= augment.max_angle <= 180, f"augment.max_angle={augment.max_angle} must lie in 0..180 degrees"),
         (model.patch_size > 0 and model.image_size > 0 and model.image_size % max(model.patch_size, 1) == 0,
          f"model.image_size={model.image_size} must be a positive multiple of model.patch_size={model.patch_size}"),

@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
-from effnet_jax.config import Config, ConfigError, from_mapping
+from effnet_jax.config import Config, ConfigError, Settings, from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.data.source import Split, load_split
@@ -74,7 +73,7 @@ class Experiment:
 
 
 def prepare(
-    config: Config | Mapping[str, Any],
+    config: Config | Settings,
     workdir: str | os.PathLike[str],
     *,
     free_sections: tuple[str, ...] = FREE_SECTIONS,

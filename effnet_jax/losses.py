@@ -61,8 +61,8 @@ def info_nce(
 def alignment_loss(
     sketch: Encoding,
     photo: Encoding,
-    augmented_sketch: Encoding,
-    augmented_photo: Encoding,
+    augmented_sketch: Encoding | None = None,
+    augmented_photo: Encoding | None = None,
     *,
     config: LossConfig,
     temperature: float | Float[Array, ""] | None = None,
@@ -73,8 +73,8 @@ def alignment_loss(
     Args:
         sketch: encodings of the anchor view (A0).
         photo: encodings of the anchor view of each sketch's photo.
-        augmented_sketch: encodings of the other view (A1) of the same sketches.
-        augmented_photo: encodings of the other view of the same photos.
+        augmented_sketch: encodings of the other view (A1) of the same sketches; None where its term has weight 0.
+        augmented_photo: encodings of the other view of the same photos; likewise.
         config: weights, temperature, and whether sketches of one photo are negatives.
         temperature: overrides the configured one, where it is learned.
         photo_index: which photo each pair belongs to; needed unless `config.same_photo_negatives`.
@@ -83,7 +83,7 @@ def alignment_loss(
         The loss and its unweighted terms by name.
 
     Raises:
-        ValueError: photo_index is missing where the mask needs it.
+        ValueError: photo_index is missing where the mask needs it, or encodings where a term has a weight.
 
     Source: EffNet section 3, L = multi + intra (sketch) + intra (photo) + inter, all weights 1.
     """
@@ -91,11 +91,15 @@ def alignment_loss(
         raise ValueError("alignment_loss needs photo_index to mask sketches of one photo (or same_photo_negatives).")
     groups = None if config.same_photo_negatives else photo_index
     scale = config.temperature if temperature is None else temperature
-    terms = {
-        "multi": info_nce(sketch.embedding, photo.embedding, scale, groups),
-        "intra_sketch": info_nce(augmented_sketch.feature, sketch.feature, scale, groups),
-        "intra_photo": info_nce(augmented_photo.feature, photo.feature, scale, groups),
-        "inter": info_nce(sketch.feature, photo.feature, scale, groups),
+    pairs = {
+        "multi": (sketch.embedding, photo.embedding),
+        "intra_sketch": augmented_sketch and (augmented_sketch.feature, sketch.feature),
+        "intra_photo": augmented_photo and (augmented_photo.feature, photo.feature),
+        "inter": (sketch.feature, photo.feature),
     }
-    total = sum((getattr(config, name) * terms[name] for name in TERMS), start=jnp.zeros(()))
+    missing = [name for name in TERMS if pairs[name] is None and getattr(config, name)]
+    if missing:
+        raise ValueError(f"alignment_loss: {', '.join(missing)} have a weight but no augmented encodings.")
+    terms = {name: info_nce(*pair, scale, groups) for name, pair in pairs.items() if pair is not None}
+    total = sum((getattr(config, name) * terms[name] for name in terms), start=jnp.zeros(()))
     return total, terms

@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from effnet_jax.config import Config, ConfigError
+from effnet_jax.config import Config, ConfigError, Settings
 from effnet_jax.data.pipeline import train_batches
 from effnet_jax.data.preprocessing import source_size
 from effnet_jax.data.source import Split
@@ -30,7 +29,7 @@ from effnet_jax.training.writers import TrainLog
 from effnet_jax.weights.load import load_backbone
 
 
-def train(config: Config | Mapping[str, Any], workdir: str | os.PathLike[str]) -> list[Evaluation]:
+def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
     """Train, or go on where the run in `workdir` left off, then report on the test set.
 
     Args:
@@ -53,7 +52,7 @@ def train(config: Config | Mapping[str, Any], workdir: str | os.PathLike[str]) -
         return report(experiment, checkpoints)
 
 
-def evaluate(config: Config | Mapping[str, Any], workdir: str | os.PathLike[str]) -> list[Evaluation]:
+def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
     """Report on the checkpoints of a run, finished or not; the `eval` section may differ from when it was trained.
 
     Raises:

@@ -11,7 +11,7 @@ from effnet_jax.losses import TERMS, unit_norm
 
 
 def draw(seed, b, d):
-    return np.random.default_rng(seed).standard_normal((2, b, d)).astype(np.float32)
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((2, b, d)), jnp.float32)
 
 
 def by_hand(first, second, temperature, groups):
@@ -45,7 +45,7 @@ def test_distinct_groups_change_nothing_and_equal_ones_leave_no_negatives():
 
 
 def test_two_sketches_of_one_photo_do_not_repel_each_other():
-    same = np.eye(4, 8, dtype=np.float32)[[0, 0, 1, 2]]  # pairs 0 and 1 share photo and drawing
+    same = jnp.eye(4, 8)[jnp.array([0, 0, 1, 2])]  # pairs 0 and 1 share photo and drawing
     apart = info_nce(same, same, 0.07, jnp.array([0, 0, 1, 2]))
     repelled = info_nce(same, same, 0.07)
     assert apart < 1e-4
@@ -60,7 +60,12 @@ def test_order_of_the_batch_does_not_matter(seed, b, random):
     random.shuffle(order)
     groups = jnp.asarray([i // 2 for i in range(b)])
     a = info_nce(first, second, 0.07, groups)
-    assert np.isclose(a, info_nce(first[order], second[order], 0.07, groups[jnp.asarray(order)]), rtol=1e-5, atol=1e-5)
+    assert np.isclose(
+        a,
+        info_nce(first[jnp.asarray(order)], second[jnp.asarray(order)], 0.07, groups[jnp.asarray(order)]),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 def test_zero_rows_have_finite_gradients():

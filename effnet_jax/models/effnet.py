@@ -61,6 +61,7 @@ def make_encoder(config: ModelConfig, *, rngs: nnx.Rngs) -> Encoder:
         patch_size=config.patch_size,
         dtype=jnp.dtype(config.dtype),
         remat=config.remat,
+        stem=config.stem,
         rngs=rngs,
     )
     return Encoder(backbone, pooling=config.pooling, embedding_size=config.embedding_size, rngs=rngs)
@@ -97,7 +98,7 @@ def make_functional(config: ModelConfig) -> FunctionalEffNet:
         return nnx.to_pure_dict(nnx.state(build(key), nnx.Param))
 
     def method(name: str) -> Callable[..., Any]:
-        def apply(params: Params, *images: Float[Array, "b h w 3"]) -> Any:
+        def apply(params: Params, *images: Float[Array, "_ h w 3"]) -> Any:
             with jax.default_matmul_precision(config.precision):
                 return getattr(nnx.merge(graphdef, params), name)(*images)
 

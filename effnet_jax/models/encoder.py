@@ -3,11 +3,17 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
 
 from effnet_jax.models.vit import INIT_STD, ViT
 
+POOLING = {
+    "cls": lambda tokens: tokens[:, 0],
+    "mean": lambda tokens: jnp.mean(tokens[:, 1:], axis=1),
+    "all": lambda tokens: rearrange(tokens[:, 1:], "b m d -> b (m d)"),
+}
 EMBEDDING_SIZE = 512  # z of the paper's scripts
 
 
@@ -21,7 +27,7 @@ class Encoding(NamedTuple):
     """
 
     tokens: Float[Array, "b n d"]
-    feature: Float[Array, "b d"]
+    feature: Float[Array, "b f"]
     embedding: Float[Array, "b z"]
 
 
@@ -29,8 +35,9 @@ class Encoder(nnx.Module):
     """Backbone with a linear head on its pooled feature.
 
     Args:
-        backbone: module that maps images to tokens and has a `width`.
-        pooling: "cls" takes the CLS token (the paper's), "mean" the mean of the patch tokens.
+        backbone: module that maps images to tokens, and knows its `width` and number of `patches`.
+        pooling: "cls" takes the CLS token (the paper's), "mean" the mean of the patch tokens, "all" the patch tokens
+            one after another: the feature then says what is where, which suits pictures that are framed alike.
         embedding_size: width z of the embedding.
         rngs: source of the initialisation key.
 
@@ -38,12 +45,12 @@ class Encoder(nnx.Module):
     """
 
     def __init__(self, backbone: ViT, *, pooling: str = "cls", embedding_size: int = EMBEDDING_SIZE, rngs: nnx.Rngs):
-        if pooling not in ("cls", "mean"):
-            raise ValueError(f"pooling={pooling!r} is not known; choose cls or mean.")
+        if pooling not in POOLING:
+            raise ValueError(f"pooling={pooling!r} is not known; choose one of {', '.join(POOLING)}.")
         self.backbone = backbone
         self.pooling = pooling
         self.head = nnx.Linear(
-            backbone.width,
+            backbone.width * (backbone.patches if pooling == "all" else 1),
             embedding_size,
             kernel_init=nnx.initializers.truncated_normal(INIT_STD),
             dtype=jnp.float32,
@@ -53,6 +60,5 @@ class Encoder(nnx.Module):
     def __call__(self, images: Float[Array, "b h w 3"]) -> Encoding:
         """Encode images; feature and embedding are float32 whatever the backbone computes in."""
         tokens = self.backbone(images)
-        wide = tokens.astype(jnp.float32)
-        feature = wide[:, 0] if self.pooling == "cls" else jnp.mean(wide[:, 1:], axis=1)  # (b, d)
+        feature = POOLING[self.pooling](tokens.astype(jnp.float32))  # (b, f)
         return Encoding(tokens, feature, self.head(feature))

@@ -3,10 +3,13 @@
 Letters: b batch, h w image, n tokens (1 + patches), d width, k heads, e head width.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 # width d, blocks, heads k; Dosovitskiy et al. 2021 (B, L) and Touvron et al. 2021 (Ti, S)
@@ -23,7 +26,7 @@ POSITION_STD = 0.2  # about the size of a patch's content, so that position is h
 _dense_init = nnx.initializers.truncated_normal(INIT_STD)
 
 
-def _layer_norm(width: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def _layer_norm(width: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(width, epsilon=LAYER_NORM_EPS, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
@@ -35,7 +38,7 @@ def _per_token(layer: nnx.Linear, x: Float[Array, "b n d"]) -> Float[Array, "b n
 class Attention(nnx.Module):
     """Multi-head self-attention with one fused projection to queries, keys and values."""
 
-    def __init__(self, width: int, heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads = heads
         self.qkv = nnx.Linear(width, 3 * width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
         self.proj = nnx.Linear(width, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
@@ -58,7 +61,7 @@ class Attention(nnx.Module):
 class Mlp(nnx.Module):
     """Two linear layers around the exact (erf) GELU; the tanh form is off by 2e-3 after one block."""
 
-    def __init__(self, width: int, hidden: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, hidden: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.fc1 = nnx.Linear(width, hidden, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
         self.fc2 = nnx.Linear(hidden, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
 
@@ -70,7 +73,7 @@ class Mlp(nnx.Module):
 class Block(nnx.Module):
     """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, width: int, heads: int, mlp_ratio: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.norm1 = _layer_norm(width, dtype, rngs)
         self.attn = Attention(width, heads, dtype=dtype, rngs=rngs)
         self.norm2 = _layer_norm(width, dtype, rngs)
@@ -80,6 +83,48 @@ class Block(nnx.Module):
         """One block."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
+
+
+class ConvStem(nnx.Module):
+    """Strided 3x3 convolutions in place of the linear patch embedding: as many tokens, and strokes are seen at once.
+
+    One stride-2 convolution for each halving of the patch, widths doubling up to the token width, each followed by a
+    GroupNorm of one channel a group and a GELU. White that the input scaling made zero stays zero.
+
+    Source: Xiao et al. 2021, "Early Convolutions Help Transformers See Better" (with BatchNorm there). EffNet does not
+    have it; it is for training from random numbers, where a plain ViT needs far more data.
+    """
+
+    def __init__(self, width: int, patch_size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        halvings = patch_size.bit_length() - 1
+        if patch_size < 2 or 2**halvings != patch_size:
+            raise ValueError(f"a convolutional stem halves the image, so patch size {patch_size} must be a power of 2.")
+        widths = [3, *(width >> k for k in reversed(range(halvings)))]
+        self.convolutions = nnx.List(
+            [
+                nnx.Conv(
+                    a,
+                    b,
+                    (3, 3),
+                    strides=2,
+                    use_bias=False,
+                    kernel_init=nnx.initializers.he_normal(),
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+                for a, b in itertools.pairwise(widths)
+            ]
+        )
+        self.norms = nnx.List(
+            [nnx.GroupNorm(b, b, epsilon=1e-3, use_fast_variance=False, dtype=dtype, rngs=rngs) for b in widths[1:]]
+        )
+
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b m d"]:
+        """Turn images into one token a patch, in raster order."""
+        x = images
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = jax.nn.gelu(norm(convolution(x)), approximate=False)
+        return rearrange(x, "b i j d -> b (i j) d")
 
 
 class ViT(nnx.Module):
@@ -96,6 +141,7 @@ class ViT(nnx.Module):
         patch_size: height and width of a patch, pixels.
         mlp_ratio: hidden width of the MLP over `width`.
         dtype: compute dtype, jnp.float32 or jnp.bfloat16.
+        stem: "linear" (timm's patch embedding) or "conv" (see ConvStem).
         remat: recompute the blocks in the backward pass, which keeps one (b, n, d) tensor a block in memory.
         rngs: source of the initialisation key (stream `params`).
 
@@ -114,8 +160,9 @@ class ViT(nnx.Module):
         image_size: int = 224,
         patch_size: int = 16,
         mlp_ratio: float = 4.0,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
         remat: bool = False,
+        stem: str = "linear",
         rngs: nnx.Rngs,
     ):
         if width % heads:
@@ -125,15 +172,20 @@ class ViT(nnx.Module):
                 f"ViT: image size {image_size} is not a multiple of patch size {patch_size}; "
                 f"{image_size // patch_size * patch_size} and {(image_size // patch_size + 1) * patch_size} are."
             )
-        patches = (image_size // patch_size) ** 2
+        self.patches = (image_size // patch_size) ** 2
         self.width = width
         self.image_size = image_size
         self.patch_size = patch_size
         self.dtype = dtype
         self.remat = remat
-        self.patch_embed = nnx.Linear(3 * patch_size**2, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
+        self.stem = ConvStem(width, patch_size, dtype=dtype, rngs=rngs) if stem == "conv" else None
+        self.patch_embed = (
+            nnx.Linear(3 * patch_size**2, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
+            if stem == "linear"
+            else None
+        )
         self.cls_token = nnx.Param(jax.random.normal(rngs.params(), (1, 1, width)) * 1e-6)
-        self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + patches, width)) * POSITION_STD)
+        self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + self.patches, width)) * POSITION_STD)
         self.blocks = nnx.List([Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs) for _ in range(depth)])
         self.norm = _layer_norm(width, dtype, rngs)
 
@@ -154,15 +206,18 @@ class ViT(nnx.Module):
                 f"ViT was built for images (b, {self.image_size}, {self.image_size}, 3) but got {images.shape}; "
                 "resize the images, or build it with that image_size."
             )
-        patches = rearrange(
-            images, "b (i p) (j q) c -> b (i j) (p q c)", p=self.patch_size, q=self.patch_size
-        )  # (b, n-1, 3 p^2)
-        x = _per_token(self.patch_embed, patches.astype(self.dtype))  # (b, n-1, d)
+        x = self._embed_patches(images.astype(self.dtype))  # (b, n-1, d)
         cls = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (x.shape[0], 1, self.width))
         x = jnp.concatenate([cls, x], axis=1) + self.pos_embed[...].astype(x.dtype)  # (b, n, d)
         for block in self.blocks:
             x = nnx.remat(Block.__call__)(block, x) if self.remat else block(x)
         return self.norm(x)
+
+    def _embed_patches(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b m d"]:
+        if self.patch_embed is None:
+            return self.stem(images)
+        p = self.patch_size
+        return _per_token(self.patch_embed, rearrange(images, "b (i p) (j q) c -> b (i j) (p q c)", p=p, q=p))
 
 
 def resize_position_embeddings(

@@ -1,5 +1,6 @@
 """The stage-1 objective as the training step sees it: augment, encode both domains, align."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,13 +36,14 @@ def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocess
 
     Each of the two views draws its own augmentation, keyed by the row's position in the endless stream, so that the
     draw depends neither on the number of hosts nor on the rows beside it. Both views of a domain go through the
-    encoder as one batch.
+    encoder as one batch; the augmented one is made only where its term has a weight.
     """
-    options = AugmentOptions(fill=config.augment.fill, max_angle=config.augment.max_angle, mirror=config.augment.mirror)
+    chosen = dataclasses.asdict(config.augment)
+    options = AugmentOptions(**{field.name: chosen[field.name] for field in dataclasses.fields(AugmentOptions)})
 
-    def views(domain: str, batch: Batch, key: Key[Array, ""]) -> Float[Array, "c h w 3"]:
+    def views(domain: str, batch: Batch, key: Key[Array, ""]) -> list[Float[Array, "b h w 3"]]:
         names = getattr(config.augment, f"{domain}_views")
-        drawn = [
+        return [
             augment(
                 name,
                 batch[f"{domain}_{source_size(name, preprocessing.image_size)}"],
@@ -49,15 +51,14 @@ def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocess
                 preprocessing,
                 options,
             )
-            for i, name in enumerate(names)
+            for i, name in enumerate(names if getattr(config.loss, f"intra_{domain}") else names[:1])
         ]
-        return jnp.concatenate(drawn)  # (2b, h, w, 3)
 
     def objective(params: Params, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Scalars]:
-        sketch, photo = model.encode(params["model"], views("sketch", batch, key), views("photo", batch, key))
-        b = batch["position"].shape[0]
-        anchor_sketch, augmented_sketch = _halves(sketch, b)
-        anchor_photo, augmented_photo = _halves(photo, b)
+        sketch_views, photo_views = views("sketch", batch, key), views("photo", batch, key)
+        sketch, photo = model.encode(params["model"], jnp.concatenate(sketch_views), jnp.concatenate(photo_views))
+        anchor_sketch, augmented_sketch = _by_view(sketch, len(sketch_views))
+        anchor_photo, augmented_photo = _by_view(photo, len(photo_views))
         temperature = jnp.exp(params["log_temperature"]) if config.loss.learn_temperature else config.loss.temperature
         loss, terms = alignment_loss(
             anchor_sketch,
@@ -73,5 +74,9 @@ def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocess
     return objective
 
 
-def _halves(encoding: Encoding, b: int) -> tuple[Encoding, Encoding]:
+def _by_view(encoding: Encoding, views: int) -> tuple[Encoding, Encoding | None]:
+    """Cut the encoding of the views, one after another, into anchor and augmented."""
+    if views == 1:
+        return encoding, None
+    b = encoding.feature.shape[0] // 2
     return jax.tree.map(lambda x: x[:b], encoding), jax.tree.map(lambda x: x[b:], encoding)

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
 
 
 @jax.tree_util.register_dataclass
@@ -15,12 +14,12 @@ class TrainState:
     """What training changes. The order of the data and all random draws follow from the step alone.
 
     Attributes:
-        step: optimiser steps taken.
+        step: optimiser steps taken, int32 scalar (Any, as tree functions put descriptions in place of arrays).
         params: trained parameters, nested dict.
         opt_state: optax state.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: dict[str, Any]
     opt_state: Any
 

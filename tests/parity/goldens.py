@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from effnet_jax.weights.names import nest, timm_vit, to_ours
@@ -35,9 +37,9 @@ def encoder_params(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     return nest(flat)
 
 
-def nhwc(images: np.ndarray) -> np.ndarray:
+def nhwc(images: np.ndarray) -> jax.Array:
     """Channels last."""
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    return jnp.asarray(images.transpose(0, 2, 3, 1))
 
 
 def assert_close(got: Any, want: Any, tolerance: float, what: str = "") -> None:

@@ -1,6 +1,7 @@
 """InfoNCE against recorded numbers of the original, the edge cases included."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from goldens import assert_close, load
@@ -14,8 +15,9 @@ CASES = [pytest.param(case["case"], id=f"{case['case']:02d}-{case['what']}") for
 @pytest.mark.parametrize("case", CASES)
 def test_case(case):
     golden = {key: ARRAYS[f"case{case:02d}/{key}"] for key in ("f1", "f2", "temperature", "loss", "g1", "g2")}
-    loss_of = jax.value_and_grad(lambda f1, f2: info_nce(f1, f2, golden["temperature"]), argnums=(0, 1))
-    loss, (g1, g2) = loss_of(golden["f1"], golden["f2"])
+    temperature = float(golden["temperature"])
+    loss_of = jax.value_and_grad(lambda f1, f2: info_nce(f1, f2, temperature), argnums=(0, 1))
+    loss, (g1, g2) = loss_of(jnp.asarray(golden["f1"]), jnp.asarray(golden["f2"]))
     assert abs(float(loss) - golden["loss"]) <= 1e-5 * max(1.0, abs(golden["loss"]))
     for got, want in ((g1, golden["g1"]), (g2, golden["g2"])):
         assert np.isfinite(got).all()
@@ -23,6 +25,6 @@ def test_case(case):
 
 
 def test_one_pair_has_no_signal():
-    loss, gradient = jax.value_and_grad(info_nce)(ARRAYS["B1/f1"], ARRAYS["B1/f2"])
+    loss, gradient = jax.value_and_grad(info_nce)(jnp.asarray(ARRAYS["B1/f1"]), jnp.asarray(ARRAYS["B1/f2"]))
     assert float(loss) == 0
     assert not np.any(gradient)

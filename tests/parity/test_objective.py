@@ -42,7 +42,7 @@ def small():
         "photo_encoder": encoder_params(under(arrays, "w_img/")),
     }
     batches = [
-        [nhwc(inputs[f"in/step{step}/{view}"]).astype(np.float32) / np.float32(255) for view in VIEWS]
+        [nhwc(inputs[f"in/step{step}/{view}"].astype(np.float32) / np.float32(255)) for view in VIEWS]
         for step in (1, 2, 3)
     ]
     return arrays, model, params, batches

@@ -1,4 +1,4 @@
-"""The whole evaluation (decode, resize, encode, rank) against recorded runs of the original on 12 photos and 30 sketches."""
+"""The whole evaluation (decode, resize, encode, rank) against recorded runs of the original: 12 photos, 30 sketches."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def test_similarities_ranks_and_accuracies(name, encode):
     kind, run = name.split("_")[0], META["results"][name]
     sketches, photos = encode(kind, run)
     labels = ARRAYS[f"out/{name}/labels"]
-    similarity = np.asarray(unit_norm(sketches) @ unit_norm(photos).T)
+    similarity = np.asarray(unit_norm(jnp.asarray(sketches)) @ unit_norm(jnp.asarray(photos)).T)
     # Pillow versions differ by one grey level on the non-square files.
     np.testing.assert_allclose(similarity, ARRAYS[f"out/{name}/sim"], atol=5e-4 if kind == "mixed" else 2e-5)
     ranking = rank_gallery(sketches, photos, labels.astype(np.int32))

@@ -16,7 +16,7 @@ SIZE = 256  # pixels, both sides of every picture
 OVERSAMPLING = 3  # sub-pixels per pixel, along each side
 _GRID = 16  # steps per sub-pixel to which coordinates are snapped
 
-Curve = Float[np.ndarray, "n 2"]
+Curve = Float[np.ndarray, "_ 2"]
 Window = tuple[int, int, int, int]
 WHOLE: Window = (0, 0, SIZE, SIZE)
 
