@@ -21,6 +21,7 @@ PRESETS: dict[str, tuple[int, int, int]] = {
 }
 LAYER_NORM_EPS = 1e-6  # timm's; the framework defaults (1e-5, 1e-6 with fast variance) miss parity
 INIT_STD = 0.02
+STEM_WIDTH = 32  # channels after the first convolution of a convolutional stem
 POSITION_STD = 0.2  # about the size of a patch's content, so that position is heard from the first step
 
 _dense_init = nnx.initializers.truncated_normal(INIT_STD)
@@ -88,8 +89,8 @@ class Block(nnx.Module):
 class ConvStem(nnx.Module):
     """Strided 3x3 convolutions in place of the linear patch embedding: as many tokens, and strokes are seen at once.
 
-    One stride-2 convolution for each halving of the patch, widths doubling up to the token width, each followed by a
-    GroupNorm of one channel a group and a GELU. White that the input scaling made zero stays zero.
+    One stride-2 convolution for each halving of the patch, widths doubling from STEM_WIDTH and the last of token width,
+    each followed by a GroupNorm of one channel a group and a GELU. White that the input scaling made zero stays zero.
 
     Source: Xiao et al. 2021, "Early Convolutions Help Transformers See Better" (with BatchNorm there). EffNet does not
     have it; it is for training from random numbers, where a plain ViT needs far more data.
@@ -99,7 +100,7 @@ class ConvStem(nnx.Module):
         halvings = patch_size.bit_length() - 1
         if patch_size < 2 or 2**halvings != patch_size:
             raise ValueError(f"a convolutional stem halves the image, so patch size {patch_size} must be a power of 2.")
-        widths = [3, *(width >> k for k in reversed(range(halvings)))]
+        widths = [3, *(STEM_WIDTH << k for k in range(halvings - 1)), width]
         self.convolutions = nnx.List(
             [
                 nnx.Conv(

@@ -159,13 +159,17 @@ def _accuracy_table(title, rows):
 
     ks = sorted({k for _, summary in rows for k in summary.accuracy})
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("checkpoint", no_wrap=True)
-    for name in (*(f"Acc@{k} %" for k in ks), "MRR %", "mean rank", "median"):
-        table.add_column(name, justify="right", no_wrap=True)
+    lines = []
     for name, summary in rows:
         accuracies = [_cell(summary.accuracy.get(k)) for k in ks]
         ranks = f"{summary.mean_rank:.2f}", f"{summary.median_rank:g}"
-        table.add_row(name, *accuracies, f"{100 * summary.mrr.value:.1f}", *ranks)
+        lines.append((name, *accuracies, f"{100 * summary.mrr.value:.1f}", *ranks))
+    table.add_column("checkpoint", overflow="fold")
+    for place, name in enumerate((*(f"Acc@{k} %" for k in ks), "MRR %", "mean rank", "median"), start=1):
+        width = max(len(name), *(len(line[place].replace("\\", "")) for line in lines))
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)  # figures are never cut
+    for line in lines:
+        table.add_row(*line)
     return table
 
 
