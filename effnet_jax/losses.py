@@ -91,15 +91,14 @@ def alignment_loss(
         raise ValueError("alignment_loss needs photo_index to mask sketches of one photo (or same_photo_negatives).")
     groups = None if config.same_photo_negatives else photo_index
     scale = config.temperature if temperature is None else temperature
-    pairs = {
-        "multi": (sketch.embedding, photo.embedding),
-        "intra_sketch": augmented_sketch and (augmented_sketch.feature, sketch.feature),
-        "intra_photo": augmented_photo and (augmented_photo.feature, photo.feature),
-        "inter": (sketch.feature, photo.feature),
-    }
-    missing = [name for name in TERMS if pairs[name] is None and getattr(config, name)]
+    pairs = {"multi": (sketch.embedding, photo.embedding), "inter": (sketch.feature, photo.feature)}
+    if augmented_sketch is not None:
+        pairs["intra_sketch"] = (augmented_sketch.feature, sketch.feature)
+    if augmented_photo is not None:
+        pairs["intra_photo"] = (augmented_photo.feature, photo.feature)
+    missing = [name for name in TERMS if name not in pairs and getattr(config, name)]
     if missing:
         raise ValueError(f"alignment_loss: {', '.join(missing)} have a weight but no augmented encodings.")
-    terms = {name: info_nce(*pair, scale, groups) for name, pair in pairs.items() if pair is not None}
+    terms = {name: info_nce(*pairs[name], scale, groups) for name in TERMS if name in pairs}
     total = sum((getattr(config, name) * terms[name] for name in terms), start=jnp.zeros(()))
     return total, terms

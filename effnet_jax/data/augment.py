@@ -38,10 +38,10 @@ class AugmentOptions:
     fill: tuple[int, ...] = (0, 0, 0)
     max_angle: float = 30.0
     mirror: float = 0.8
-    crop_area: tuple[float, float] = (0.08, 1.0)  # torchvision's default, as are the ratios; the paper names none
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_area: tuple[float, ...] = (0.08, 1.0)  # torchvision's default, as are the ratios; the paper names none
+    crop_ratio: tuple[float, ...] = (3 / 4, 4 / 3)
     crop_mirror: float = 0.5
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
+    jitter: tuple[float, ...] = (0.4, 0.4, 0.4, 0.1)
 
     def __post_init__(self):
         area, ratio, jitter = self.crop_area, self.crop_ratio, self.jitter

@@ -12,7 +12,7 @@ ATTEMPTS = 10  # candidate crops, before the whole image is taken
 BRIGHTNESS, CONTRAST = 0, 1  # rows of the jitter's factors; the third is saturation
 
 
-def draw_box(key: Key[Array, ""], n: int, area: tuple[float, float], ratio: tuple[float, float]) -> Int[Array, "4"]:
+def draw_box(key: Key[Array, ""], n: int, area: tuple[float, ...], ratio: tuple[float, ...]) -> Int[Array, "4"]:
     """Draw a crop: the first candidate that fits, or else the whole image.
 
     Args:
@@ -75,7 +75,7 @@ def _taps(start: Array, length: Array, n: int, size: int) -> tuple[Int[Array, "t
 
 
 def draw_jitter(
-    key: Key[Array, ""], strength: tuple[float, float, float, float]
+    key: Key[Array, ""], strength: tuple[float, ...]
 ) -> tuple[Int[Array, "3"], Int[Array, ""], Float[Array, "3"], Float[Array, ""]]:
     """Draw a colour jitter: order of brightness, contrast and saturation, place of the hue, factors, turn of the hue.
 

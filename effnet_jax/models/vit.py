@@ -179,11 +179,12 @@ class ViT(nnx.Module):
         self.patch_size = patch_size
         self.dtype = dtype
         self.remat = remat
-        self.stem = ConvStem(width, patch_size, dtype=dtype, rngs=rngs) if stem == "conv" else None
+        if stem not in ("linear", "conv"):
+            raise ValueError(f"ViT: stem={stem!r} is not known; choose linear or conv.")
         self.patch_embed = (
-            nnx.Linear(3 * patch_size**2, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
-            if stem == "linear"
-            else None
+            ConvStem(width, patch_size, dtype=dtype, rngs=rngs)
+            if stem == "conv"
+            else nnx.Linear(3 * patch_size**2, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
         )
         self.cls_token = nnx.Param(jax.random.normal(rngs.params(), (1, 1, width)) * 1e-6)
         self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + self.patches, width)) * POSITION_STD)
@@ -215,8 +216,8 @@ class ViT(nnx.Module):
         return self.norm(x)
 
     def _embed_patches(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b m d"]:
-        if self.patch_embed is None:
-            return self.stem(images)
+        if isinstance(self.patch_embed, ConvStem):
+            return self.patch_embed(images)
         p = self.patch_size
         return _per_token(self.patch_embed, rearrange(images, "b (i p) (j q) c -> b (i j) (p q c)", p=p, q=p))
 

@@ -16,7 +16,6 @@ from effnet_jax.retrieval.intervals import METHOD
 from effnet_jax.retrieval.metrics import Measure, Summary
 from effnet_jax.retrieval.ranking import Ranking
 
-FILE_WIDTH = 130  # columns of the table where it is not printed to a terminal
 PROTOCOL = "encoder"  # every embedding from its own image alone, one cosine per pair
 
 
@@ -124,23 +123,20 @@ def print_evaluations(evaluations: Sequence[Evaluation], console: Any = None) ->
     from rich.markup import escape
 
     console = console or Console()
-    if not console.is_terminal:
-        console = Console(file=console.file, width=max(console.width, FILE_WIDTH))
     for (dataset, split), group in _by_split(evaluations).items():
         shape = f"{group[0].summary.queries} sketches of {group[0].summary.query_photos} photos"
         title = f"{escape(dataset)} / {escape(split)}: {shape}, gallery of {group[0].summary.gallery} photos"
-        rows = []
-        for evaluation in group:
-            step = "" if evaluation.step is None else f", step {evaluation.step:,}"
-            rows.append((escape(evaluation.selection) + step, evaluation.summary))
-            if evaluation.photo_to_sketch is not None:
-                other = evaluation.photo_to_sketch
-                rows.append((f"  photo to sketch ({other.queries} in {other.gallery})", other))
-        console.print(_accuracy_table(title, rows))
+        console.print(title, style="bold", highlight=False, soft_wrap=True)
+        console.print(_accuracy_table([(_name(e), e.summary) for e in group]))
+        reverse = [(_name(e), e.photo_to_sketch) for e in group if e.photo_to_sketch is not None]
+        if reverse:
+            asked = f"photo to sketch: {reverse[0][1].queries} photos, {reverse[0][1].gallery} sketches"
+            console.print(asked, style="bold", highlight=False, soft_wrap=True)
+            console.print(_accuracy_table(reverse))
         for evaluation in group:
             if len(evaluation.summary.tags) > 1:
                 console.print(_tag_table(f"by tag, {escape(evaluation.selection)}", evaluation.summary))
-        summaries = [summary for _, summary in rows]
+        summaries = [e.summary for e in group] + [summary for _, summary in reverse]
         for note in dict.fromkeys(note for summary in summaries for note in summary.notes):
             console.print(f"note: {note}", style="dim", markup=False, highlight=False)
     console.print("[low, high]: 95 % intervals, sketches of one photo kept together", style="dim", markup=False)
@@ -153,23 +149,27 @@ def _by_split(evaluations):
     return groups
 
 
-def _accuracy_table(title, rows):
+def _name(evaluation: Evaluation) -> str:
+    step = "" if evaluation.step is None else f", step {evaluation.step:,}"
+    return evaluation.selection + step
+
+
+def _accuracy_table(columns):
+    """One column a checkpoint, which fits three of them on 80 characters; the figures are never cut."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
-    ks = sorted({k for _, summary in rows for k in summary.accuracy})
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    lines = []
-    for name, summary in rows:
-        accuracies = [_cell(summary.accuracy.get(k)) for k in ks]
-        ranks = f"{summary.mean_rank:.2f}", f"{summary.median_rank:g}"
-        lines.append((name, *accuracies, f"{100 * summary.mrr.value:.1f}", *ranks))
-    table.add_column("checkpoint", overflow="fold")
-    for place, name in enumerate((*(f"Acc@{k} %" for k in ks), "MRR %", "mean rank", "median"), start=1):
-        width = max(len(name), *(len(line[place].replace("\\", "")) for line in lines))
-        table.add_column(name, justify="right", no_wrap=True, min_width=width)  # figures are never cut
-    for line in lines:
-        table.add_row(*line)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("checkpoint", no_wrap=True)
+    for name, _ in columns:
+        table.add_column(escape(name), justify="right", min_width=len("99.9 [99.9, 100.0]"), max_width=24)
+    summaries = [summary for _, summary in columns]
+    for k in sorted({k for summary in summaries for k in summary.accuracy}):
+        table.add_row(f"Acc@{k} %", *(_cell(summary.accuracy.get(k)) for summary in summaries))
+    table.add_row("MRR %", *(_cell(summary.mrr) for summary in summaries))
+    table.add_row("mean rank", *(f"{summary.mean_rank:.2f}" for summary in summaries))
+    table.add_row("median rank", *(f"{summary.median_rank:g}" for summary in summaries))
     return table
 
 

@@ -1,6 +1,5 @@
 """The stage-1 objective as the training step sees it: augment, encode both domains, align."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,8 +37,16 @@ def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocess
     draw depends neither on the number of hosts nor on the rows beside it. Both views of a domain go through the
     encoder as one batch; the augmented one is made only where its term has a weight.
     """
-    chosen = dataclasses.asdict(config.augment)
-    options = AugmentOptions(**{field.name: chosen[field.name] for field in dataclasses.fields(AugmentOptions)})
+    chosen = config.augment
+    options = AugmentOptions(
+        fill=chosen.fill,
+        max_angle=chosen.max_angle,
+        mirror=chosen.mirror,
+        crop_area=chosen.crop_area,
+        crop_ratio=chosen.crop_ratio,
+        crop_mirror=chosen.crop_mirror,
+        jitter=chosen.jitter,
+    )
 
     def views(domain: str, batch: Batch, key: Key[Array, ""]) -> list[Float[Array, "b h w 3"]]:
         names = getattr(config.augment, f"{domain}_views")

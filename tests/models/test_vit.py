@@ -100,7 +100,7 @@ def test_position_embeddings_keep_their_picture_when_resized():
 def test_a_convolutional_stem_gives_as_many_tokens_and_keeps_zero_zero():
     model = make(stem="conv")
     assert model(images()).shape == (2, 17, 24)
-    white = model.stem(jnp.zeros((1, 32, 32, 3)))
+    white = model.patch_embed(jnp.zeros((1, 32, 32, 3)))
     assert np.abs(white).max() == 0
     with pytest.raises(ValueError, match="patch size 12 must be a power of 2"):
         make(stem="conv", image_size=36, patch_size=12)

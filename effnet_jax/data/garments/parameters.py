@@ -127,6 +127,8 @@ def vary(garment: Garment, rng: np.random.Generator) -> Garment:
     if "collar" in changed and (garment.kind in ("jacket", "coat", "vest", "cardigan", "hoodie")):
         changed.pop("collar")
     chosen = dict(list(changed.items())[:2])
+    if not chosen:  # everything that was drawn alike: draw again
+        return vary(garment, rng)
     if "pattern" in chosen and chosen["pattern"] != "plain":
         chosen |= {"print": "none", "panel": "none"}
     return replace(garment, **chosen, seed=int(rng.integers(2**31)))
