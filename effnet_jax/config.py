@@ -202,7 +202,9 @@ def from_mapping(values: Settings) -> Config:
     problems: list[str] = []
     config = _build(Config, values, "config", problems)
     if not problems:
-        problems = _impossible(config)
+        from effnet_jax.config_rules import impossible
+
+        problems = impossible(config)
     if problems:
         raise ConfigError("The configuration cannot be run:\n" + "\n".join(f"  - {p}" for p in problems))
     return config
@@ -238,71 +240,3 @@ def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return value
     problems.append(f"{path} must be {getattr(hint, '__name__', hint)}, but is {value!r}")
     return value
-
-
-def _impossible(config: Config) -> list[str]:
-    """List what cannot be run, with the values and the way out."""
-    from effnet_jax.models.vit import PRESETS
-
-    data, augment, model, loss, optim, train, evaluation = (
-        config.data, config.augment, config.model, config.loss, config.optim, config.train, config.eval,
-    )  # fmt: skip
-    width, _, heads = PRESETS.get(model.backbone, (0, 0, 0))
-    width, heads = model.width or width, model.heads or heads
-    rules = [
-        _one_of("data.resample", data.resample, ("bilinear", "bicubic")),
-        _one_of("data.cache", data.cache, ("auto", "ram", "disk", "none")),
-        _one_of("model.backbone", model.backbone, tuple(PRESETS)),
-        _one_of("model.pooling", model.pooling, ("cls", "mean", "all")),
-        _one_of("model.stem", model.stem, ("linear", "conv")),
-        _one_of("model.dtype", model.dtype, ("float32", "bfloat16")),
-        _one_of("model.precision", model.precision, ("default", "high", "highest")),
-        _one_of("optim.name", optim.name, ("adam", "adamw")),
-        _one_of("optim.schedule", optim.schedule, ("constant", "cosine")),
-        (0 <= data.validation_share <= 0.5, f"data.validation_share={data.validation_share} must lie in 0..0.5"),
-        (len(data.mean) == 3 == len(data.std), f"data.mean={data.mean} and data.std={data.std} need three numbers"),
-        (all(s > 0 for s in data.std), f"data.std={data.std} must be above 0"),
-        (data.workers >= 0, f"data.workers={data.workers} must not be negative"),
-        (len(augment.fill) == 3 and all(0 <= f <= 255 for f in augment.fill),
-         f"augment.fill={augment.fill} needs three numbers in 0..255"),
-        (0 <= augment.mirror <= 1, f"augment.mirror={augment.mirror} is a probability, 0..1"),
-        (0 <= augment.crop_mirror <= 1, f"augment.crop_mirror={augment.crop_mirror} is a probability, 0..1"),
-        (len(augment.crop_area) == 2 and 0 < augment.crop_area[0] <= augment.crop_area[1] <= 1,
-         f"augment.crop_area={augment.crop_area} needs 0 < low <= high <= 1"),
-        (len(augment.crop_ratio) == 2 and 0 < augment.crop_ratio[0] <= augment.crop_ratio[1],
-         f"augment.crop_ratio={augment.crop_ratio} needs 0 < low <= high"),
-        (len(augment.jitter) == 4 and all(0 <= j <= 1 for j in augment.jitter[:3]) and 0 <= augment.jitter[-1] <= 0.5,
-         f"augment.jitter={augment.jitter} needs three of 0..1 and one of 0..0.5"),
-        (0 <= augment.max_angle <= 180, f"augment.max_angle={augment.max_angle} must lie in 0..180 degrees"),
-        (model.patch_size > 0 and model.image_size > 0 and model.image_size % max(model.patch_size, 1) == 0,
-         f"model.image_size={model.image_size} must be a positive multiple of model.patch_size={model.patch_size}"),
-        (min(model.width, model.depth, model.heads) >= 0 and (not heads or width % heads == 0),
-         f"the token width {width} must be a multiple of the number of heads {heads} (model.width, model.heads)"),
-        (model.embedding_size > 0, f"model.embedding_size={model.embedding_size} must be above 0"),
-        (bool(model.weights), "model.weights is empty; give a .safetensors path, timm/NAME.TAG, or none"),
-        (loss.temperature > 0, f"loss.temperature={loss.temperature} must be above 0"),
-        (min(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter) >= 0
-         and max(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter) > 0,
-         "the weights in loss must not be negative, and one of them must be above 0"),
-        (optim.learning_rate > 0, f"optim.learning_rate={optim.learning_rate} must be above 0"),
-        (optim.warmup_steps >= 0, f"optim.warmup_steps={optim.warmup_steps} must not be negative"),
-        (optim.weight_decay >= 0, f"optim.weight_decay={optim.weight_decay} must not be negative"),
-        (optim.clip_norm >= 0, f"optim.clip_norm={optim.clip_norm} must not be negative; 0 turns it off"),
-        (train.batch_size >= 2, f"train.batch_size={train.batch_size}: a single pair has no negatives; take 2 or more"),
-        (train.epochs > 0, f"train.epochs={train.epochs} must be above 0"),
-        (train.eval_every_epochs > 0, f"train.eval_every_epochs={train.eval_every_epochs} must be above 0"),
-        (train.checkpoint_every_steps >= 0, f"train.checkpoint_every_steps={train.checkpoint_every_steps} < 0"),
-        (train.keep_checkpoints >= 1, f"train.keep_checkpoints={train.keep_checkpoints} must be 1 or more"),
-        (train.log_every_steps >= 1, f"train.log_every_steps={train.log_every_steps} must be 1 or more"),
-        (evaluation.batch_size >= 1, f"eval.batch_size={evaluation.batch_size} must be 1 or more"),
-        (len(evaluation.ks) > 0 and all(k >= 1 for k in evaluation.ks), f"eval.ks={evaluation.ks}: K starts at 1"),
-    ]  # fmt: skip
-    for domain in ("sketch", "photo"):
-        views = getattr(augment, f"{domain}_views")
-        known = len(views) == 2 and all(v in ("a0", "a1", "a2") for v in views)
-        rules.append((known, f"augment.{domain}_views={views} must name two of a0, a1, a2: anchor, augmented"))
-    return [message for ok, message in rules if not ok]
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> tuple[bool, str]:
-    return value in known, f"{name}={value!r} is not known; choose one of {', '.join(known)}"

@@ -1,6 +1,5 @@
 """The evaluator: embed a split with the jitted encoders, rank its whole gallery, measure."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from effnet_jax.data.cache import ImageCache
 from effnet_jax.data.pipeline import eval_batches
 from effnet_jax.data.preprocessing import Preprocessing, normalise
 from effnet_jax.data.source import Split
+from effnet_jax.files import replacing
 from effnet_jax.models.effnet import FunctionalEffNet
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, summarise
 from effnet_jax.retrieval.ranking import Ranking, rank_gallery
@@ -89,9 +89,7 @@ def evaluate_split(embeddings: Embeddings, split: Split, config: EvalConfig) -> 
 
 def save_embeddings(path: Path, embeddings: Embeddings, split: Split) -> None:
     """Save the embeddings of a split in the form that `evaluate_embeddings` reads, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file,
             sketch_embeddings=embeddings.sketches,
@@ -101,4 +99,3 @@ def save_embeddings(path: Path, embeddings: Embeddings, split: Split) -> None:
             sketch_photo_ids=np.array([split.photo_ids[j] for j in split.photo_index], str),
             tags=np.array(split.tags, str),
         )
-    os.replace(temporary, path)

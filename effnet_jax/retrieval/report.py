@@ -6,12 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from effnet_jax.files import replacing
 from effnet_jax.retrieval.intervals import METHOD
 from effnet_jax.retrieval.metrics import Measure, Summary
 from effnet_jax.retrieval.ranking import Ranking
@@ -68,7 +68,9 @@ def write_metrics(path: str | os.PathLike[str], evaluations: Sequence[Evaluation
         "intervals": f"95 %: {METHOD}",
         "results": [evaluation.to_dict() for evaluation in evaluations],
     }
-    _write(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
     return content
 
 
@@ -97,19 +99,8 @@ def write_ranks(
         firsts = [value for index, score in listed for value in (photo_ids[index], f"{score:.6f}")]
         truth = photo_ids[photo_index[i]]
         writer.writerow([sketch_ids[i], truth, f"{rank:g}", ranking.better[i], ranking.tied[i], *firsts])
-    _write(path, text.getvalue())
-
-
-def _write(path: str | os.PathLike[str], text: str) -> None:
-    """Through a temporary file in the same folder, so that a reader never sees half of it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
 def print_evaluations(evaluations: Sequence[Evaluation], console: Any = None) -> None:

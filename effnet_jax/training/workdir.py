@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import jax
 
 from effnet_jax.config import Config, ConfigError
+from effnet_jax.files import replacing
 
 # These say where and how, not what: a run may be resumed with others. The split hash guards the data itself.
 FREE_SECTIONS = ("log",)
@@ -103,9 +103,8 @@ def versions() -> dict[str, Any]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def _differences(old: Any, new: Any, free_sections: tuple[str, ...], name: str = "") -> list[tuple[str, Any, Any]]:
