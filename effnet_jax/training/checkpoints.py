@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -11,6 +11,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 from effnet_jax.training.state import TrainState
 
 STATE, ABOUT = "state", "about"
+Tree = TypeVar("Tree")
 
 
 class Checkpoints:
@@ -105,8 +106,27 @@ class Checkpoints:
         self.close()
 
 
-def abstract(state: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
-    """Describe a state by shapes, dtypes and a sharding, without arrays."""
+def save_tree(folder: Path, tree: Any) -> None:
+    """Save arrays that do not change any more; the folder appears when all is on disk."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), tree)
+
+
+def restore_tree(folder: Path, like: Any) -> Any:
+    """Restore what `save_tree` saved onto the shapes, dtypes and shardings of `like`.
+
+    Raises:
+        ValueError: the folder holds something else.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(folder.absolute(), like)
+    except (KeyError, ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{folder} does not hold the arrays of this model: {error}") from error
+
+
+def abstract(state: Tree, sharding: jax.sharding.Sharding) -> Tree:
+    """Describe a tree of arrays by shapes, dtypes and a sharding, without arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 
