@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import Config
+from effnet_jax.models.row_dropout import RowDropout
 from effnet_jax.models.vit import INIT_STD, PRESETS
 
 HEADS = 16
@@ -137,7 +138,7 @@ class TRSM(nnx.Module):
             sketches: likewise.
             keys: one a pair, for dropout; None at test.
         """
-        module, draw = self.inter, _Draw(self.dropout, keys)
+        module, draw = self.inter, RowDropout(self.dropout, keys)
         photo_cls, sketch_cls = photos[:, 0], sketches[:, 0]
         weights = draw(self._row_map(module.query, module.key, photo_cls, sketches), 4)  # one mask for both streams
         y = self._row_mix(module.photo_value, weights, photos) + photo_cls
@@ -173,7 +174,7 @@ class TRSM(nnx.Module):
 
     def intra_row(self, x: Tokens, keys: Key[Array, "b"] | None, branch: int) -> Float[Array, "b d"]:
         """CLS row of the self-attention, its residual, and a linear layer with two residuals."""
-        module, cls, draw = self.intra, x[:, 0], _Draw(self.dropout, keys)
+        module, cls, draw = self.intra, x[:, 0], RowDropout(self.dropout, keys)
         weights = draw(self._row_map(module.query, module.key, cls, x), branch)
         y = self._row_mix(module.value, weights, x) + cls
         return draw(module.out(y), branch + 1) + y + cls
@@ -198,7 +199,7 @@ class TRSM(nnx.Module):
 
     def all_pairs(self, photos: PhotoPart, sketches: SketchPart, keys: Key[Array, "s g"] | None = None) -> PairEncoding:
         """Encode every sketch with every photo: axes (s, g, ...). For training; retrieval has a shorter way."""
-        draw = _Draw(self.dropout, keys)
+        draw = RowDropout(self.dropout, keys)
         weights = draw(rearrange(pair_map(photos.query, sketches.key), "k g s n -> s g k n"), 4)
         join = "s g k e -> s g (k e)"
         y = rearrange(jnp.einsum("sgkn,gkne->sgke", weights, photos.value), join) + photos.cls
@@ -272,25 +273,6 @@ def pair_map(query: Float[Array, "g k e"], key: Float[Array, "s k n e"]) -> Floa
         preferred_element_type=wide_dtype(key),
     )
     return jax.nn.softmax(rearrange(flat, "k g (s n) -> k g s n", s=s), axis=-1).astype(key.dtype)
-
-
-class _Draw:
-    """Dropout with a key of its own for each row and each place in the module; passes all through without keys."""
-
-    def __init__(self, rate: float, keys: Key[Array, "*rows"] | None):
-        self.rate, self.keys = rate, keys
-
-    def __call__(self, x: Float[Array, "..."], branch: int) -> Float[Array, "..."]:
-        if self.keys is None or not self.rate:
-            return x
-        keys, rest = self.keys, x.shape[self.keys.ndim :]
-
-        def mask(key: Key[Array, ""]) -> Array:
-            return jax.random.bernoulli(jax.random.fold_in(key, branch), 1 - self.rate, rest)
-
-        for _ in range(keys.ndim):
-            mask = jax.vmap(mask)
-        return jnp.where(mask(keys), x / (1 - self.rate), 0).astype(x.dtype)
 
 
 def _linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from effnet_jax.weights.names import nest, timm_vit, to_ours
-from effnet_jax.weights.trsm_names import effnet_trsm
+from effnet_jax.weights.names_effnet import effnet_mstr, effnet_trsm
 
 FOLDER = Path(__file__).parent / "goldens"
 
@@ -49,6 +49,12 @@ def trsm_params(tensors: dict[str, np.ndarray], prefix: str = "trsm.", z: int = 
         flat.setdefault((head, "kernel"), np.zeros((width, z), np.float32))
         flat.setdefault((head, "bias"), np.zeros(z, np.float32))
     return jax.tree.map(jnp.asarray, nest(flat))
+
+
+def mstr_params(tensors: dict[str, np.ndarray], prefix: str = "recycle_model.") -> dict[str, Any]:
+    """Lay an original MSTR, or gradients of it, into our nested dict."""
+    table = effnet_mstr(prefix)
+    return jax.tree.map(jnp.asarray, nest({t.path: to_ours(tensors[name], t.layout) for name, t in table.items()}))
 
 
 def nhwc(images: np.ndarray) -> jax.Array:
