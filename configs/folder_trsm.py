@@ -1,6 +1,7 @@
-"""Stage 2 on your own sketches and photos: TRSM on the frozen encoders of a run of configs/folder.py.
+r"""Stage 2 on your own sketches and photos: TRSM on the frozen encoders of a run of configs/folder.py.
 
-  python main.py --config configs/folder_trsm.py --workdir runs/mine_trsm --config.init_from=runs/mine --config.data.dir=FOLDER
+  python main.py --config configs/folder_trsm.py --workdir runs/mine_trsm --config.init_from=runs/mine \
+      --config.data.dir=FOLDER
 
 A pair scorer of this kind can re-rank what the encoders found; whether it helps has to be measured, and the report
 shows both. Settings of the data and the model must be those of the first run.

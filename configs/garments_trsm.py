@@ -1,6 +1,6 @@
 """Stage 2 on procedural garments: TRSM on the frozen encoder of a run of configs/garments.py.
 
-  python main.py --config configs/garments_trsm.py --workdir runs/garments_trsm --config.init_from=runs/garments
+python main.py --config configs/garments_trsm.py --workdir runs/garments_trsm --config.init_from=runs/garments
 """
 
 from effnet_jax.config import ours, with_trsm

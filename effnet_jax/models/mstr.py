@@ -89,14 +89,14 @@ class MSTR(nnx.Module):
                 f"{math.lcm(*SCALES)} along each edge; 224 pixels with patches of 16 are."
             )
         if width % heads or width % CHANNEL_GROUP:
-            raise ValueError(f"MSTR: width {width} must be a multiple of {heads} heads and of {CHANNEL_GROUP} channels.")
+            raise ValueError(
+                f"MSTR: width {width} must be a multiple of {heads} heads and of {CHANNEL_GROUP} channels."
+            )
         self.grid = grid
         self.as_published = as_published
         self.transformers = nnx.List(
             [
-                nnx.List(
-                    [PostNormLayer(width, heads, hidden, dropout, dtype=dtype, rngs=rngs) for _ in range(LAYERS)]
-                )
+                nnx.List([PostNormLayer(width, heads, hidden, dropout, dtype=dtype, rngs=rngs) for _ in range(LAYERS)])
                 for _ in SCALES
             ]
         )
@@ -184,6 +184,4 @@ def published_target(grid: int) -> Float32[np.ndarray, "m m"]:
 
 
 def _linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(
-        inputs, outputs, kernel_init=nnx.initializers.truncated_normal(INIT_STD), dtype=dtype, rngs=rngs
-    )
+    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.truncated_normal(INIT_STD), dtype=dtype, rngs=rngs)

@@ -22,6 +22,7 @@ from effnet_jax.models.vit import INIT_STD, PRESETS
 HEADS = 16
 DROPOUT = 0.2
 _HIGHEST = jax.lax.Precision.HIGHEST
+_PHOTO_INTRA, _SKETCH_INTRA, _INTER_MAP, _PHOTO_INTER, _SKETCH_INTER = 0, 2, 4, 5, 6  # places of dropout; intra has two
 
 Tokens = Float[Array, "b n d"]
 Params = dict[str, Any]
@@ -140,14 +141,16 @@ class TRSM(nnx.Module):
         """
         module, draw = self.inter, RowDropout(self.dropout, keys)
         photo_cls, sketch_cls = photos[:, 0], sketches[:, 0]
-        weights = draw(self._row_map(module.query, module.key, photo_cls, sketches), 4)  # one mask for both streams
+        weights = draw(
+            self._row_map(module.query, module.key, photo_cls, sketches), _INTER_MAP
+        )  # one mask for both streams
         y = self._row_mix(module.photo_value, weights, photos) + photo_cls
-        photo_inter = draw(module.photo_out(y), 5) + y + photo_cls
+        photo_inter = draw(module.photo_out(y), _PHOTO_INTER) + y + photo_cls
         y = self._row_mix(module.sketch_value, weights, sketches) + sketch_cls
-        sketch_inter = draw(module.sketch_out(y), 6) + y + sketch_cls
-        return self._encode(
-            self.intra_row(photos, keys, 0), photo_inter, self.intra_row(sketches, keys, 2), sketch_inter
-        )
+        sketch_inter = draw(module.sketch_out(y), _SKETCH_INTER) + y + sketch_cls
+        photo_intra = self.intra_row(photos, keys, _PHOTO_INTRA)
+        sketch_intra = self.intra_row(sketches, keys, _SKETCH_INTRA)
+        return self._encode(photo_intra, photo_inter, sketch_intra, sketch_inter)
 
     def streams(self, photos: Tokens, sketches: Tokens) -> Streams:
         """Compute all tokens of every stream, as the paper's module does; its CLS rows are those of `__call__`."""
@@ -172,12 +175,12 @@ class TRSM(nnx.Module):
             self.sketch_proj(jnp.concatenate([sketch_intra, sketch_inter], axis=-1)),
         )
 
-    def intra_row(self, x: Tokens, keys: Key[Array, "b"] | None, branch: int) -> Float[Array, "b d"]:
+    def intra_row(self, x: Tokens, keys: Key[Array, "b"] | None, place: int) -> Float[Array, "b d"]:
         """CLS row of the self-attention, its residual, and a linear layer with two residuals."""
         module, cls, draw = self.intra, x[:, 0], RowDropout(self.dropout, keys)
-        weights = draw(self._row_map(module.query, module.key, cls, x), branch)
+        weights = draw(self._row_map(module.query, module.key, cls, x), place)
         y = self._row_mix(module.value, weights, x) + cls
-        return draw(module.out(y), branch + 1) + y + cls
+        return draw(module.out(y), place + 1) + y + cls
 
     def photo_part(self, tokens: Float[Array, "g n d"], keys: Key[Array, "g"] | None = None) -> PhotoPart:
         """Compute what a photo brings to every pair."""
@@ -185,7 +188,7 @@ class TRSM(nnx.Module):
             query=self._row_query(self.inter.query, tokens[:, 0]),
             value=self._heads(self.inter.photo_value(tokens)),
             cls=tokens[:, 0],
-            intra=self.intra_row(tokens, keys, 0),
+            intra=self.intra_row(tokens, keys, _PHOTO_INTRA),
         )
 
     def sketch_part(self, tokens: Float[Array, "s n d"], keys: Key[Array, "s"] | None = None) -> SketchPart:
@@ -194,19 +197,19 @@ class TRSM(nnx.Module):
             key=self._heads(self.inter.key(tokens)),
             value=self._heads(self.inter.sketch_value(tokens)),
             cls=tokens[:, 0],
-            intra=self.intra_row(tokens, keys, 2),
+            intra=self.intra_row(tokens, keys, _SKETCH_INTRA),
         )
 
     def all_pairs(self, photos: PhotoPart, sketches: SketchPart, keys: Key[Array, "s g"] | None = None) -> PairEncoding:
         """Encode every sketch with every photo: axes (s, g, ...). For training; retrieval has a shorter way."""
         draw = RowDropout(self.dropout, keys)
-        weights = draw(rearrange(pair_map(photos.query, sketches.key), "k g s n -> s g k n"), 4)
+        weights = draw(rearrange(pair_map(photos.query, sketches.key), "k g s n -> s g k n"), _INTER_MAP)
         join = "s g k e -> s g (k e)"
         y = rearrange(jnp.einsum("sgkn,gkne->sgke", weights, photos.value), join) + photos.cls
-        photo_inter = draw(self.inter.photo_out(y), 5) + y + photos.cls
+        photo_inter = draw(self.inter.photo_out(y), _PHOTO_INTER) + y + photos.cls
         sketch_cls = sketches.cls[:, None]
         y = rearrange(jnp.einsum("sgkn,skne->sgke", weights, sketches.value), join) + sketch_cls
-        sketch_inter = draw(self.inter.sketch_out(y), 6) + y + sketch_cls
+        sketch_inter = draw(self.inter.sketch_out(y), _SKETCH_INTER) + y + sketch_cls
         return self._encode(
             jnp.broadcast_to(photos.intra, photo_inter.shape),
             photo_inter,

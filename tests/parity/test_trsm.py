@@ -69,9 +69,7 @@ def test_cls_rows_and_all_gradients(module, form):
     assert_close(gradients[1], arrays["gin/x1"], 5e-5, "photo tokens")
     assert_close(gradients[2], arrays["gin/x2"], 5e-5, "sketch tokens")
     wanted = trsm_params(under(arrays, "g/"), prefix="")
-    for (path, got), want in zip(
-        jax.tree.leaves_with_path(gradients[0]), jax.tree.leaves(wanted), strict=True
-    ):
+    for (path, got), want in zip(jax.tree.leaves_with_path(gradients[0]), jax.tree.leaves(wanted), strict=True):
         assert_close(got, want, 5e-5, jax.tree_util.keystr(path))
 
 

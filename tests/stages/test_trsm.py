@@ -45,9 +45,7 @@ def stage1(home):
             for tag in ("a", "b")[: 1 + i % 2]:
                 sketch.save(home / "data" / f"{part}A" / f"{i}_{tag}.png")
     config = Config(
-        data=DataConfig(
-            name="sketch_photo_folder", dir=str(home / "data"), tfds_dir=str(home / "tfds"), cache="ram"
-        ),
+        data=DataConfig(name="sketch_photo_folder", dir=str(home / "data"), tfds_dir=str(home / "tfds"), cache="ram"),
         model=ModelConfig(
             backbone="vit_tiny", width=16, depth=1, heads=2, image_size=32, embedding_size=8, weights="none"
         ),
