@@ -19,8 +19,16 @@ def load(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_every_config_is_valid_and_says_how_to_run_it(path):
-    from_mapping(load(path))
+    values = load(path)
+    second = path.stem.endswith("_trsm")
+    assert second == ("--config.init_from=" in path.read_text())
+    values.init_from = "runs/first" if second else ""
+    config = from_mapping(values)
     assert f"--config configs/{path.name}" in path.read_text()
+    if second:  # the encoders are those of the configuration that it names
+        first = from_mapping(load(path.with_stem(path.stem.removesuffix("_trsm"))))
+        assert (config.model, config.data) == (first.model, first.data)
+        assert config.trsm.enabled
 
 
 def test_defaults_are_the_papers_recipe():
