@@ -16,6 +16,7 @@ from effnet_jax.retrieval.intervals import METHOD
 from effnet_jax.retrieval.metrics import Measure, Summary
 from effnet_jax.retrieval.ranking import Ranking
 
+COLUMNS = 3  # of a table on the console
 PROTOCOLS = {
     "encoder": "every embedding from its own image alone, one cosine a pair",
     "rerank": "the encoder's shortlist, scored anew by TRSM",
@@ -127,17 +128,17 @@ def print_evaluations(evaluations: Sequence[Evaluation], console: Any = None) ->
         title = f"{escape(dataset)} / {escape(split)}: {shape}, gallery of {group[0].summary.gallery} photos"
         console.print(title, style="bold", highlight=False, soft_wrap=True)
         if len({e.protocol for e in group}) == 1:
-            console.print(_accuracy_table("checkpoint", [(_name(e), e.summary) for e in group]))
+            _print_tables(console, "checkpoint", [(_name(e), e.summary) for e in group])
         else:  # a table for each checkpoint, so that it stays narrow
             for name in dict.fromkeys(_name(e) for e in group):
                 console.print(f"checkpoint: {escape(name)}", highlight=False, soft_wrap=True)
                 columns = [(e.protocol, e.summary) for e in group if _name(e) == name]
-                console.print(_accuracy_table("protocol", columns))
+                _print_tables(console, "protocol", columns)
         reverse = [(_name(e), e.photo_to_sketch) for e in group if e.photo_to_sketch is not None]
         if reverse:
             asked = f"photo to sketch: {reverse[0][1].queries} photos, {reverse[0][1].gallery} sketches"
             console.print(asked, style="bold", highlight=False, soft_wrap=True)
-            console.print(_accuracy_table("checkpoint", reverse))
+            _print_tables(console, "checkpoint", reverse)
         for evaluation in group:
             if len(evaluation.summary.tags) > 1:
                 protocol = "" if evaluation.protocol == "encoder" else f"{evaluation.protocol}, "
@@ -160,8 +161,14 @@ def _name(evaluation: Evaluation) -> str:
     return evaluation.selection + step
 
 
+def _print_tables(console, head, columns):
+    """Print tables of at most three columns, which fit on 80 characters: the figures are never cut."""
+    for start in range(0, len(columns), COLUMNS):
+        console.print(_accuracy_table(head, columns[start : start + COLUMNS]))
+
+
 def _accuracy_table(head, columns):
-    """One column a checkpoint or protocol, of which three fit on 80 characters; the figures are never cut."""
+    """One column a checkpoint or protocol."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table

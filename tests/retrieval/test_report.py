@@ -105,3 +105,15 @@ def test_console_shows_counts_selection_and_intervals(case):
         "95 % intervals",
     ):
         assert expected in shown
+
+
+def test_four_protocols_fit_eighty_characters_without_a_cut(case):
+    text = io.StringIO()
+    names = ("encoder", "rerank", "all_pairs", "paired")
+    evaluations = [make_evaluation(case, protocol=name, photo_to_sketch=None) for name in names]
+    print_evaluations(evaluations, Console(file=text, width=80))
+    shown = text.getvalue()
+    assert shown.count(f"{evaluations[0].summary.accuracy[1]}") >= len(names)
+    assert all(name in shown for name in names)
+    assert "checkpoint: last, step 1,200" in shown
+    assert "…" not in shown
