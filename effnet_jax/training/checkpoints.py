@@ -10,7 +10,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
 from effnet_jax.training.state import TrainState
 
-STATE, ABOUT = "state", "about"
+STATE, ABOUT, METRICS = "state", "about", "metrics"  # orbax names the last one
 
 
 class Checkpoints:
@@ -117,3 +117,59 @@ def _dotted(path: tuple[Any, ...]) -> str:
 
 def _metric(name: str) -> Any:
     return lambda metrics: metrics.get(name, float("-inf"))
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read what a checkpoint, such as `run/checkpoints/304`, says about its model.
+
+    Raises:
+        ValueError: not a checkpoint of this library, or one that says nothing about its model.
+    """
+    try:
+        return dict(ocp.JsonCheckpointHandler().restore(folder.absolute() / ABOUT))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} is no checkpoint of effnet_jax, or not whole: {error}") from error
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """Read the selection metrics of a checkpoint; empty where none were measured."""
+    try:
+        return dict(ocp.JsonCheckpointHandler(METRICS).restore(folder.absolute() / METRICS))
+    except (OSError, ValueError):
+        return {}
+
+
+def read_model(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the parameters of the model alone from a checkpoint, onto one device: no optimiser state, no data needed.
+
+    Args:
+        folder: such as `run/checkpoints/304`.
+        like: parameters of the model, or their shapes.
+
+    Raises:
+        ValueError: tensors that are missing, unexpected or misshapen, all of them by name.
+    """
+    handler, state = ocp.PyTreeCheckpointHandler(), folder.absolute() / STATE
+    try:
+        saved = {_dotted(path): leaf.shape for path, leaf in _leaves(handler.metadata(state).tree["params"]["model"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder} holds no state of effnet_jax, or not all of it: {error}") from error
+    wanted = {_dotted(path): leaf.shape for path, leaf in _leaves(like)}
+    problems = [f"missing: {name}" for name in wanted if name not in saved]
+    problems += [f"unexpected: {name}" for name in saved if name not in wanted]
+    problems += [
+        f"misshapen: {name} is {tuple(saved[name])}, the model needs {tuple(wanted[name])}"
+        for name in wanted
+        if name in saved and tuple(saved[name]) != tuple(wanted[name])
+    ]
+    if problems:
+        raise ValueError(f"{folder} does not hold the model that it describes:\n" + "\n".join(f"  {p}" for p in problems))
+    item = {"params": {"model": like}}
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=one, dtype=x.dtype), item)
+    restored = handler.restore(state, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
+    return restored["params"]["model"]
+
+
+def _leaves(tree: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
