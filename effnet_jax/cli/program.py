@@ -8,6 +8,8 @@ import sys
 
 import typer
 
+from effnet_jax.cli import embed, export_index, search
+
 app = typer.Typer(
     name="effnet-jax",
     no_args_is_help=True,
@@ -17,6 +19,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Check sketch-photo data, compare runs, convert weights, and search your own photos with a sketch.",
 )
+
+app.command("embed", epilog=embed.EPILOG)(embed.embed)
+app.command("search", epilog=search.EPILOG)(search.search)
+app.command("export-index", epilog=export_index.EPILOG)(export_index.export_index)
 
 
 def main() -> None:
