@@ -27,7 +27,8 @@ def get_config():
     config.model.pooling = "all"
     config.model.embedding_size = 192
     config.optim.learning_rate = 2e-3
-    config.train.batch_size = 96
+    config.loss.temperature = 0.1
+    config.train.batch_size = 64
     config.train.epochs = 35.0
     config.train.eval_every_epochs = 7.0
     return config

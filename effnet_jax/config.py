@@ -88,6 +88,18 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TrsmConfig:
+    """Stage 2: TRSM on the frozen encoders of the run that `init_from` names."""
+
+    enabled: bool = False
+    heads: int = 16  # attention heads; must divide the token width
+    dropout: float = 0.2  # of attention maps and after the linear layers, in training
+    pairing: str = "matched"  # matched: each sketch with its own photo (paper); all_pairs: with all of the batch
+    loss_terms: str = "intended"  # intended: both intra terms; published: the photo's twice, the sketch's not at all
+    cache_tokens: bool = True  # encode unaugmented views once, where a quarter of the free memory holds their tokens
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     """The four InfoNCE terms; names as in the paper's figure."""
 
@@ -134,6 +146,9 @@ class EvalConfig:
 
     batch_size: int = 64  # images encoded at a time
     ks: tuple[int, ...] = (1, 5, 10)  # K of Acc@K
+    protocols: tuple[str, ...] = ("encoder",)  # encoder; with TRSM also rerank, all_pairs, paired (the paper's)
+    shortlist: int = 100  # photos that rerank scores anew for each sketch, the first of the encoder
+    paired_shuffles: int = 8  # orders of the queries over which paired reports its spread
     photo_to_sketch: bool = False  # also rank the sketches for each photo
     best_on_test: bool = False  # also report the paper's optimistic rule: the epoch that is best on the test set
     grid_rows: int = 6  # sketches in the retrieval grid picture; 0 = no picture
@@ -151,9 +166,11 @@ class LogConfig:
 class Config:
     """A whole experiment. The defaults are the paper's recipe on Clothes-V1."""
 
+    init_from: str = ""  # folder of the stage-1 run whose encoders stage 2 freezes
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
+    trsm: TrsmConfig = TrsmConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
@@ -190,6 +207,18 @@ def ours() -> "ml_collections.ConfigDict":
     config.optim.clip_norm = 1.0
     config.train.epochs = 25.0
     config.train.eval_every_epochs = 1.0
+    return config
+
+
+def with_trsm(config: "ml_collections.ConfigDict") -> "ml_collections.ConfigDict":
+    """Turn a recipe of stage 1 into the paper's stage 2 on the same data and encoders.
+
+    Source: EffNet's stage 2: learning rate 6e-7, 200 epochs, dropout 0.2, the rest as in stage 1.
+    """
+    config.trsm.enabled = True
+    config.optim.learning_rate = 6e-7
+    config.train.epochs = 200.0
+    config.eval.protocols = ("encoder", "rerank", "all_pairs")
     return config
 
 

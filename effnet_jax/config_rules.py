@@ -3,11 +3,13 @@
 from effnet_jax.config import Config
 from effnet_jax.models.vit import PRESETS
 
+PROTOCOLS = ("encoder", "rerank", "all_pairs", "paired")
+
 
 def impossible(config: Config) -> list[str]:
     """List what cannot be run, with the values and the way out."""
-    data, augment, model, loss, optim, train, evaluation = (
-        config.data, config.augment, config.model, config.loss, config.optim, config.train, config.eval,
+    data, augment, model, trsm, loss, optim, train, evaluation = (
+        config.data, config.augment, config.model, config.trsm, config.loss, config.optim, config.train, config.eval,
     )  # fmt: skip
     width, _, heads = PRESETS.get(model.backbone, (0, 0, 0))
     width, heads = model.width or width, model.heads or heads
@@ -56,6 +58,22 @@ def impossible(config: Config) -> list[str]:
         (train.checkpoint_every_steps >= 0, f"train.checkpoint_every_steps={train.checkpoint_every_steps} < 0"),
         (train.keep_checkpoints >= 1, f"train.keep_checkpoints={train.keep_checkpoints} must be 1 or more"),
         (train.log_every_steps >= 1, f"train.log_every_steps={train.log_every_steps} must be 1 or more"),
+        _one_of("trsm.pairing", trsm.pairing, ("matched", "all_pairs")),
+        _one_of("trsm.loss_terms", trsm.loss_terms, ("intended", "published")),
+        (0 <= trsm.dropout < 1, f"trsm.dropout={trsm.dropout} must lie in [0, 1)"),
+        (trsm.heads > 0 and (not trsm.enabled or width % trsm.heads == 0),
+         f"the token width {width} must be a multiple of trsm.heads={trsm.heads}"),
+        (not trsm.enabled or model.pooling == "cls",
+         f"TRSM reads the CLS token, which model.pooling={model.pooling} does not train; train stage 1 with cls"),
+        (trsm.enabled == bool(config.init_from),
+         "stage 2 (trsm.enabled) needs init_from, the folder of the stage-1 run: --config.init_from=runs/..."
+         if trsm.enabled else f"init_from={config.init_from!r} is for stage 2; take a *_trsm.py configuration"),
+        (all(p in PROTOCOLS for p in evaluation.protocols) and len(evaluation.protocols) > 0,
+         f"eval.protocols={evaluation.protocols} must name some of {', '.join(PROTOCOLS)}"),
+        (trsm.enabled or tuple(evaluation.protocols) == ("encoder",),
+         f"eval.protocols={evaluation.protocols}: without TRSM there is only the protocol encoder"),
+        (evaluation.shortlist >= 1, f"eval.shortlist={evaluation.shortlist} must be 1 or more"),
+        (evaluation.paired_shuffles >= 2, f"eval.paired_shuffles={evaluation.paired_shuffles} must be 2 or more"),
         (evaluation.batch_size >= 1, f"eval.batch_size={evaluation.batch_size} must be 1 or more"),
         (len(evaluation.ks) > 0 and all(k >= 1 for k in evaluation.ks), f"eval.ks={evaluation.ks}: K starts at 1"),
     ]  # fmt: skip

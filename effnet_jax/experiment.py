@@ -54,6 +54,7 @@ class Experiment:
         """What a checkpoint needs to be an encoder again."""
         return {
             "model": dataclasses.asdict(self.config.model),
+            "trsm": dataclasses.asdict(self.config.trsm),
             "preprocessing": self.preprocessing.to_dict(),
             "data": {"name": self.config.data.name, "train_sha256": self.splits["train"].sha256},
         }

@@ -100,5 +100,34 @@ def alignment_loss(
     if missing:
         raise ValueError(f"alignment_loss: {', '.join(missing)} have a weight but no augmented encodings.")
     terms = {name: info_nce(*pairs[name], scale, groups) for name in TERMS if name in pairs}
-    total = sum((getattr(config, name) * terms[name] for name in terms), start=jnp.zeros(()))
-    return total, terms
+    return weighted_total(terms, config), terms
+
+
+def weighted_total(terms: dict[str, Float[Array, ""]], config: LossConfig) -> Float[Array, ""]:
+    """Sum the terms with their configured weights."""
+    return sum((getattr(config, name) * value for name, value in terms.items()), start=jnp.zeros(()))
+
+
+def pair_cross_entropy(
+    scores: Float[Array, "b b"],
+    temperature: float | Float[Array, ""] = 0.07,
+    groups: Int[Array, "b"] | None = None,
+) -> Float[Array, ""]:
+    """Contrast the scores of all pairs of a batch: mean of the rows' and the columns' cross-entropy.
+
+    Args:
+        scores: of sketch i with photo j, such as cosines; the partners stand on the diagonal.
+        temperature: divides the scores; above 0.
+        groups: the photo of each pair; other sketches and copies of one's own photo are left out. None: nothing is.
+
+    Returns:
+        0 for a batch of one pair.
+
+    Source: ours, for pair scorers: a sketch meets every photo in training as it does at retrieval.
+    """
+    logits = scores.astype(jnp.float32) / temperature
+    if groups is not None:
+        same = (groups[:, None] == groups[None, :]) & ~jnp.eye(len(groups), dtype=bool)
+        logits = jnp.where(same, -jnp.inf, logits)
+    rows, columns = jax.nn.logsumexp(logits, axis=1), jax.nn.logsumexp(logits, axis=0)
+    return jnp.mean((rows + columns) / 2 - jnp.diagonal(logits))

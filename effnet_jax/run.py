@@ -8,25 +8,24 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from effnet_jax.config import Config, ConfigError, Settings
-from effnet_jax.data.pipeline import train_batches
-from effnet_jax.data.preprocessing import source_size
+from effnet_jax.config import Config, ConfigError, EvalConfig, Settings
 from effnet_jax.data.source import Split
 from effnet_jax.experiment import ON_TEST, ON_VALIDATION, Experiment, prepare
 from effnet_jax.retrieval.embeddings import evaluate_embeddings
-from effnet_jax.retrieval.evaluator import Embedder, evaluate_split, save_embeddings
-from effnet_jax.retrieval.metrics import reciprocal_rank
-from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_gallery
+from effnet_jax.retrieval.evaluator import save_embeddings
+from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, reciprocal_rank, summarise
+from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k
 from effnet_jax.retrieval.report import Evaluation, print_evaluations, write_metrics, write_ranks
-from effnet_jax.sharding import put_replicated, replicated
-from effnet_jax.training.checkpoints import Checkpoints, abstract
+from effnet_jax.sharding import replicated
+from effnet_jax.stages.alignment import alignment_stage
+from effnet_jax.stages.stage import Ranked, Stage, abstract_state, fresh_state
+from effnet_jax.stages.trsm import trsm_stage
+from effnet_jax.training.checkpoints import Checkpoints
 from effnet_jax.training.loop import fit
-from effnet_jax.training.objective import init_params, make_alignment_objective
 from effnet_jax.training.optim import make_optimizer
-from effnet_jax.training.state import TrainState, make_state
+from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import make_train_step
 from effnet_jax.training.writers import TrainLog
-from effnet_jax.weights.load import load_backbone
 
 
 def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
@@ -48,8 +47,9 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
     """
     experiment = prepare(config, workdir)
     with experiment.checkpoints() as checkpoints:
-        train_until_done(experiment, checkpoints)
-        return report(experiment, checkpoints)
+        stage = make_stage(experiment)
+        train_until_done(experiment, stage, checkpoints)
+        return report(experiment, stage, checkpoints)
 
 
 def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
@@ -62,33 +62,23 @@ def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list
         raise ConfigError(f"there is no run in {workdir}; train it first with --mode=train, or check --workdir.")
     experiment = prepare(config, workdir, free_sections=("log", "eval"))
     with experiment.checkpoints() as checkpoints:
-        return report(experiment, checkpoints)
+        return report(experiment, make_stage(experiment), checkpoints)
 
 
-def train_until_done(experiment: Experiment, checkpoints: Checkpoints) -> TrainState:
+def make_stage(experiment: Experiment) -> Stage:
+    """Choose the stage of a run."""
+    return (trsm_stage if experiment.config.trsm.enabled else alignment_stage)(experiment)
+
+
+def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> TrainState:
     """Assemble the parts of the training loop and run it to the last step."""
     config = experiment.config
     init_key, draw_key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))
-    optimizer = make_optimizer(config.optim, experiment.total_steps)
-    state = first_or_latest_state(experiment, checkpoints, init_key)
+    state = first_or_latest_state(experiment, stage, checkpoints, init_key)
     start = int(state.step)
     if start >= experiment.total_steps:
         return state
-    views = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
-    sizes = {source_size(view, config.model.image_size) for names in views.values() for view in names}
-    batches = train_batches(
-        experiment.splits["train"],
-        experiment.images("train", tuple(sizes)),
-        views=views,
-        batch_size=config.train.batch_size,
-        seed=config.train.seed,
-        image_size=config.model.image_size,
-        start_step=start,
-        host=jax.process_index(),
-        hosts=jax.process_count(),
-        workers=config.data.workers or os.cpu_count() or 1,
-    )
-    objective = make_alignment_objective(config, experiment.model, experiment.preprocessing)
+    optimizer = make_optimizer(config.optim, experiment.total_steps)
     with TrainLog(
         experiment.workdir,
         start_step=start,
@@ -99,9 +89,9 @@ def train_until_done(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
     ) as log:
         return fit(
             state,
-            batches,
-            make_train_step(objective, optimizer, draw_key, experiment.mesh),
-            make_selection_metrics(experiment),
+            stage.batches(start, draw_key),
+            make_train_step(stage.objective, optimizer, draw_key, experiment.mesh),
+            make_selection_metrics(experiment, stage),
             total_steps=experiment.total_steps,
             log_every=config.train.log_every_steps,
             evaluate_every=max(1, round(config.train.eval_every_epochs * experiment.steps_per_epoch)),
@@ -113,46 +103,29 @@ def train_until_done(experiment: Experiment, checkpoints: Checkpoints) -> TrainS
         )
 
 
-def abstract_state(experiment: Experiment) -> TrainState:
-    """Describe the state of a run, to restore a checkpoint onto it."""
-    state = jax.eval_shape(_initialiser(experiment), jax.random.key(0, impl="threefry2x32"))
-    return abstract(state, replicated(experiment.mesh))
-
-
-def first_or_latest_state(experiment: Experiment, checkpoints: Checkpoints, key: jax.Array) -> TrainState:
+def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Checkpoints, key: jax.Array) -> TrainState:
     """Restore the newest checkpoint, or start from pretrained or random parameters."""
     latest = checkpoints.latest()
     if latest is not None:
-        return checkpoints.restore(latest, abstract_state(experiment))
-    state = jax.jit(_initialiser(experiment), out_shardings=replicated(experiment.mesh))(key)
-    if experiment.config.model.weights == "none":
-        return state
-    model = dict(state.params["model"])
-    for name in model:  # the same pretrained backbone in every encoder; heads stay random
-        backbone = load_backbone(experiment.config.model, model[name]["backbone"])
-        model[name] = {**model[name], "backbone": put_replicated(backbone, experiment.mesh)}
-    return dataclasses.replace(state, params={**state.params, "model": model})
+        return checkpoints.restore(latest, abstract_state(experiment, stage.init))
+
+    def start(key: jax.Array) -> TrainState:
+        return fresh_state(experiment.config, stage.init, experiment.total_steps, key)
+
+    state = jax.jit(start, out_shardings=replicated(experiment.mesh))(key)
+    return dataclasses.replace(state, params=stage.pretrained(state.params))
 
 
-def _initialiser(experiment: Experiment) -> Callable[[jax.Array], TrainState]:
-    optimizer = make_optimizer(experiment.config.optim, experiment.total_steps)
-    return lambda key: make_state(init_params(experiment.model, experiment.config, key), optimizer)
-
-
-def make_selection_metrics(experiment: Experiment) -> Callable[[TrainState], dict[str, float]]:
+def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[TrainState], dict[str, float]]:
     """Make the function that measures a state on the held-out photos, and on the test set only where asked for."""
     config = experiment.config
     names = [name for name in ("validation",) if name in experiment.splits]
     names += ["test"] if config.eval.best_on_test else []
-    embed = Embedder(experiment.model, experiment.preprocessing, experiment.mesh, config.eval.batch_size)
-    images = {name: experiment.images(name, (config.model.image_size,)) for name in names}
 
     def measure(state: TrainState) -> dict[str, float]:
         metrics = {}
         for name in names:
-            embeddings = embed(state.params["model"], images[name])
-            index = experiment.splits[name].photo_index
-            ranking = rank_gallery(embeddings.sketches, embeddings.photos, index, top=0)
+            ranking = stage.rank(state.params, name, stage.selection_protocol).ranking
             ks = [k for k in {1, *config.eval.ks} if k <= ranking.gallery_size]
             metrics |= {f"eval/{name}/acc@{k}": 100 * accuracy_at_k(ranking, k) for k in sorted(ks)}
             metrics[f"eval/{name}/mrr"] = 100 * float(np.mean(reciprocal_rank(ranking.better, ranking.tied)))
@@ -161,10 +134,11 @@ def make_selection_metrics(experiment: Experiment) -> Callable[[TrainState], dic
     return measure
 
 
-def report(experiment: Experiment, checkpoints: Checkpoints) -> list[Evaluation]:
-    """Evaluate the chosen checkpoints on the test set; write and print what they reach.
+def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> list[Evaluation]:
+    """Evaluate the chosen checkpoints on the test set, under each protocol; write and print what they reach.
 
-    Writes metrics.json, and for each checkpoint a folder with ranks.csv, embeddings.npz and the retrieval grid.
+    Writes metrics.json, and for each checkpoint a folder with ranks.csv, embeddings.npz and the retrieval grid; for
+    every protocol but the encoder's, a folder with its name behind.
 
     Raises:
         ConfigError: there is no checkpoint yet.
@@ -173,33 +147,42 @@ def report(experiment: Experiment, checkpoints: Checkpoints) -> list[Evaluation]
     chosen = choose(experiment, checkpoints)
     if not chosen:
         raise ConfigError(f"{experiment.workdir} has no checkpoint yet; train it first with --mode=train.")
-    embed = Embedder(experiment.model, experiment.preprocessing, experiment.mesh, config.eval.batch_size)
-    images = experiment.images("test", (config.model.image_size,))
-    like, evaluations = abstract_state(experiment), []
+    like, evaluations = abstract_state(experiment, stage.init), []
     for folder, (selection, step) in chosen.items():
-        state = checkpoints.restore(step, like)
-        embeddings = embed(state.params["model"], images)
-        summary, ranking, reverse = evaluate_split(embeddings, split, config.eval)
-        evaluation = Evaluation(
-            summary=summary,
-            dataset=config.data.name,
-            split="test",
-            split_sha256=split.sha256,
-            step=step,
-            selection=selection,
-            seed=config.train.seed,
-            photo_to_sketch=reverse,
-        )
-        evaluations.append(evaluation)
-        if jax.process_index() == 0:
-            out = experiment.workdir / folder
-            write_ranks(out / "ranks.csv", ranking, split.sketch_ids, split.photo_ids, split.photo_index)
-            save_embeddings(out / "embeddings.npz", embeddings, split)
-            draw_grid(out / "retrieval.png", evaluation, ranking, split, config.eval.grid_rows)
+        params = checkpoints.restore(step, like).params
+        for protocol in config.eval.protocols:
+            ranked = stage.rank(params, "test", protocol)
+            summary, reverse = measure_split(ranked, split, config.eval)
+            evaluation = Evaluation(
+                summary=summary,
+                dataset=config.data.name,
+                split="test",
+                split_sha256=split.sha256,
+                step=step,
+                selection=selection,
+                seed=config.train.seed,
+                protocol=protocol,
+                photo_to_sketch=reverse,
+            )
+            evaluations.append(evaluation)
+            if jax.process_index() == 0:
+                out = experiment.workdir / (folder if protocol == "encoder" else f"{folder}_{protocol}")
+                write_ranks(out / "ranks.csv", ranked.ranking, split.sketch_ids, split.photo_ids, split.photo_index)
+                if ranked.embeddings is not None:
+                    save_embeddings(out / "embeddings.npz", ranked.embeddings, split)
+                draw_grid(out / "retrieval.png", evaluation, ranked.ranking, split, config.eval.grid_rows)
     if jax.process_index() == 0:
         write_metrics(experiment.workdir / "metrics.json", evaluations)
         print_evaluations(evaluations)
     return evaluations
+
+
+def measure_split(ranked: Ranked, split: Split, config: EvalConfig) -> tuple[Summary, Summary | None]:
+    """Measure a ranking, and the other direction where it is asked for and there are embeddings."""
+    summary = summarise(ranked.ranking, split.photo_index, tags=split.tags, ks=config.ks, notes=ranked.notes)
+    if not config.photo_to_sketch or ranked.embeddings is None:
+        return summary, None
+    return summary, photo_to_sketch(*ranked.embeddings, split.photo_index, ks=config.ks)
 
 
 def choose(experiment: Experiment, checkpoints: Checkpoints) -> dict[str, tuple[str, int]]:
@@ -226,7 +209,7 @@ def draw_grid(path: Path, evaluation: Evaluation, ranking: Ranking, split: Split
 
     summary = evaluation.summary
     figures = "  ".join(f"Acc@{k} {measure} %" for k, measure in summary.accuracy.items())
-    counts = f"{summary.queries} sketches, gallery of {summary.gallery} photos"
+    counts = f"{summary.queries} sketches, gallery of {summary.gallery} photos, protocol {evaluation.protocol}"
     retrieval_grid(
         split,
         ranking,

@@ -37,10 +37,13 @@ def batch_sharded(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
-def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Put this host's rows of a global batch onto the mesh, leading axis sharded."""
+def put_batch(batch: Mapping[str, np.ndarray | jax.Array], mesh: Mesh) -> dict[str, jax.Array]:
+    """Put this host's rows of a global batch onto the mesh, leading axis sharded; what is on devices already stays."""
     sharding = batch_sharded(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
+    return {
+        name: rows if isinstance(rows, jax.Array) else jax.make_array_from_process_local_data(sharding, rows)
+        for name, rows in batch.items()
+    }
 
 
 def put_replicated(tree: Any, mesh: Mesh) -> Any:

@@ -10,7 +10,7 @@ import jax
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.retrieval.encoders import Encoders, read_model_config
-from effnet_jax.training.checkpoints import read_about, read_metrics, read_model
+from effnet_jax.training.checkpoints import read_about, read_metrics, read_tree
 from effnet_jax.training.workdir import CHECKPOINTS
 
 VALIDATION = "eval/validation/mrr"  # what the best checkpoint is chosen by
@@ -45,7 +45,14 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
         "data": about.get("data", {}),
     }
     preprocessing = Preprocessing.from_dict(about["preprocessing"])
-    return Encoders(config, preprocessing, jax.device_get(read_model(folder, like)), origin)
+    return Encoders(config, preprocessing, jax.device_get(_read_params(folder, about, like)), origin)
+
+
+def _read_params(folder: Path, about: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
+    """A run of stage 2 keeps its frozen encoders beside its checkpoints."""
+    if about.get("trsm", {}).get("enabled"):
+        return read_tree(folder.parent.parent / "encoders", (), like)
+    return read_tree(folder / "state", ("params", "model"), like)
 
 
 def choose_checkpoint(run: Path, choose: str) -> tuple[Path, str]:

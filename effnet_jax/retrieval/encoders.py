@@ -25,6 +25,7 @@ from effnet_jax.files import replacing
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.retrieval.scores import NORM_FLOOR
 from effnet_jax.sharding import batch_sharded, make_mesh, put_batch, replicated
+from effnet_jax.weights.names import nest
 
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
@@ -78,7 +79,7 @@ class Encoders:
 
         tensors = {name: np.ascontiguousarray(x, np.float32) for name, x in flatten(self.params).items()}
         with replacing(folder / WEIGHTS) as temporary:
-            save_file(tensors, temporary)
+            save_file(tensors, temporary, metadata={"fingerprint": self.fingerprint})
         content = {
             "layout": 1,
             "fingerprint": self.fingerprint,
@@ -133,23 +134,37 @@ def load_encoders(folder: str | os.PathLike[str]) -> Encoders:
     """Read what `Encoders.save` wrote.
 
     Raises:
-        ValueError: files that are missing or damaged, or tensors that do not fit the architecture, all by name.
+        ValueError: files that are missing, damaged, or not written together.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     folder = Path(folder)
     try:
         content = json.loads((folder / MODEL).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
         config, preprocessing = read_model_config(content["model"]), Preprocessing.from_dict(content["preprocessing"])
         origin, fingerprint = content["origin"], content["fingerprint"]
+        with safe_open(folder / WEIGHTS, "numpy") as file:
+            theirs = (file.metadata() or {}).get("fingerprint")
+            params = _nest({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118, not a dict
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
-    like = jax.eval_shape(make_functional(config).init, jax.random.key(0))
-    encoders = Encoders(config, preprocessing, _unflatten(tensors, like, folder), origin)
+    if theirs != fingerprint:
+        raise ValueError(f"{folder} mixes two models: {WEIGHTS} and {MODEL} were not written together.")
+    encoders = Encoders(config, preprocessing, params, origin)
     encoders.__dict__["fingerprint"] = fingerprint  # as it was when saved; hashing all weights would cost a second
     return encoders
+
+
+def read_fingerprint(folder: str | os.PathLike[str]) -> str:
+    """Read which encoders a folder holds, without reading them.
+
+    Raises:
+        ValueError: there are none.
+    """
+    try:
+        return str(json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
 
 
 def read_model_config(fields: Mapping[str, Any]) -> ModelConfig:
@@ -171,18 +186,9 @@ def unit_rows(x: Float[Array, "b z"]) -> Float[Array, "b z"]:
     return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)
 
 
-def _unflatten(tensors: Mapping[str, np.ndarray], like: Params, folder: Path) -> Params:
-    shapes = {name: leaf.shape for name, leaf in flatten(like).items()}
-    problems = [f"missing: {name}" for name in shapes if name not in tensors]
-    problems += [f"unexpected: {name}" for name in tensors if name not in shapes]
-    problems += [
-        f"misshapen: {name} is {tensors[name].shape}, the model needs {shape}"
-        for name, shape in shapes.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    if problems:
-        raise ValueError(f"{folder / WEIGHTS} does not fit its model.json:\n" + "\n".join(f"  {p}" for p in problems))
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: tensors[_name(path)], like)
+def _nest(tensors: Mapping[str, np.ndarray]) -> Params:
+    """Undo `flatten`; numbers are the places of a list of layers."""
+    return nest({tuple(int(k) if k.isdigit() else k for k in name.split(".")): x for name, x in tensors.items()})
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The evaluator: embed a split with the jitted encoders, rank its whole gallery, measure."""
+"""The evaluator's first half: embed a split with the jitted encoders."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,15 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, UInt8
 
-from effnet_jax.config import EvalConfig
 from effnet_jax.data.cache import ImageCache
 from effnet_jax.data.pipeline import eval_batches
 from effnet_jax.data.preprocessing import Preprocessing, normalise
 from effnet_jax.data.source import Split
 from effnet_jax.files import replacing
 from effnet_jax.models.effnet import FunctionalEffNet
-from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, summarise
-from effnet_jax.retrieval.ranking import Ranking, rank_gallery
 from effnet_jax.sharding import batch_sharded, put_batch, replicated
 
 Params = dict[str, Any]
@@ -72,19 +69,6 @@ class Embedder:
             on_mesh = put_batch({"images": batch}, self._mesh)["images"]
             parts.append(np.asarray(embed(params, on_mesh))[valid])
         return np.concatenate(parts)
-
-
-def evaluate_split(embeddings: Embeddings, split: Split, config: EvalConfig) -> tuple[Summary, Ranking, Summary | None]:
-    """Rank every sketch of a split against its whole gallery, and measure.
-
-    Returns:
-        The measures, the ranking, and the measures of the other direction where `config.photo_to_sketch`.
-    """
-    ranking = rank_gallery(embeddings.sketches, embeddings.photos, split.photo_index)
-    summary = summarise(ranking, split.photo_index, tags=split.tags, ks=config.ks)
-    if not config.photo_to_sketch:
-        return summary, ranking, None
-    return summary, ranking, photo_to_sketch(*embeddings, split.photo_index, ks=config.ks)
 
 
 def save_embeddings(path: Path, embeddings: Embeddings, split: Split) -> None:

@@ -8,7 +8,8 @@ Memory: the normalised inputs, plus one block of `query_block * gallery_block` s
 number of queries and photos.
 """
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, Int32, Num
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Float32, Int, Int32, Num
 from effnet_jax.retrieval.scores import GALLERY_BLOCK, QUERY_BLOCK, count_better
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Ranking:
     """Where each query's true item stands among its candidates."""
 
@@ -133,6 +134,79 @@ def rank_sketches(
     )
     candidates = (len(labels) - sizes + 1).astype(np.int32)
     return Ranking(counts.better, counts.tied, candidates, counts.top_index, counts.top_score), queries
+
+
+def rank_scores(scores: Float[np.ndarray, "s g"], photo_index: Int[np.ndarray, " s"], *, top: int = 10) -> Ranking:
+    """Rank every sketch's photo by given scores, such as those of a pair scorer.
+
+    Args:
+        scores: of every sketch with every photo, higher is better.
+        photo_index: row of each sketch's photo in the gallery, 0..g-1.
+        top: how many best photos to list per query.
+
+    Raises:
+        ValueError: wrong shapes, a truth outside the gallery, NaN (the rows are named).
+    """
+    if scores.ndim != 2 or 0 in scores.shape:
+        raise ValueError(f"Nothing to rank: scores {scores.shape}.")
+    truth = _check_index(photo_index, *scores.shape)
+    _refuse_nan(scores)
+    own = np.take_along_axis(scores, truth[:, None], axis=1)
+    first = np.argsort(-scores, axis=1, kind="stable")[:, :top].astype(np.int32)
+    return Ranking(
+        better=np.count_nonzero(scores > own, axis=1).astype(np.int32),
+        tied=(np.count_nonzero(scores == own, axis=1) - 1).astype(np.int32),
+        candidates=np.full(len(scores), scores.shape[1], np.int32),
+        top_index=first,
+        top_score=np.take_along_axis(scores, first, axis=1).astype(np.float32),
+    )
+
+
+def rerank(
+    encoder: Ranking, scores: Float[np.ndarray, "s m"], photo_index: Int[np.ndarray, " s"], *, top: int = 10
+) -> Ranking:
+    """Re-rank the shortlists of a ranking by other scores; what is not on a shortlist follows it in the old order.
+
+    So a photo outside the shortlist keeps its rank, and one inside has at most rank m. Photos that tie across the
+    shortlist's edge were cut in the order of the gallery.
+
+    Args:
+        encoder: first ranking; its `top_index` is the shortlist.
+        scores: new scores of the shortlist.
+        photo_index: row of each sketch's photo in the gallery.
+        top: how many best photos to list per query, at most m.
+
+    Raises:
+        ValueError: shapes that differ, NaN.
+    """
+    if scores.shape != encoder.top_index.shape:
+        raise ValueError(f"scores {scores.shape} do not belong to shortlists {encoder.top_index.shape}.")
+    _refuse_nan(scores)
+    found = encoder.top_index == np.asarray(photo_index)[:, None]
+    inside = found.any(axis=1)
+    own = np.max(np.where(found, scores, -np.inf), axis=1, keepdims=True)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
+    better = np.count_nonzero(scores > own, axis=1).astype(np.int32)
+    tied = (np.count_nonzero(scores == own, axis=1) - 1).astype(np.int32)
+    return Ranking(
+        better=np.where(inside, better, encoder.better),
+        tied=np.where(inside, tied, encoder.tied),
+        candidates=encoder.candidates,
+        top_index=np.take_along_axis(encoder.top_index, order, axis=1),
+        top_score=np.take_along_axis(scores, order, axis=1).astype(np.float32),
+    )
+
+
+def join_rankings(parts: Sequence[Ranking]) -> Ranking:
+    """Put the rankings of consecutive queries together."""
+    fields = [field.name for field in dataclasses.fields(Ranking)]
+    return Ranking(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
+
+
+def _refuse_nan(scores):
+    wrong = np.flatnonzero(np.isnan(scores).any(axis=1))
+    if len(wrong):
+        raise ValueError(f"{len(wrong)} of {len(scores)} rows of scores hold NaN and have no rank: rows {wrong[:100]}")
 
 
 def _check_shapes(queries, gallery, names):

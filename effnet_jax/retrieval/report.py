@@ -16,7 +16,12 @@ from effnet_jax.retrieval.intervals import METHOD
 from effnet_jax.retrieval.metrics import Measure, Summary
 from effnet_jax.retrieval.ranking import Ranking
 
-PROTOCOL = "encoder"  # every embedding from its own image alone, one cosine per pair
+PROTOCOLS = {
+    "encoder": "every embedding from its own image alone, one cosine a pair",
+    "rerank": "the encoder's shortlist, scored anew by TRSM",
+    "all_pairs": "every sketch with every photo, scored by TRSM",
+    "paired": "the published one, which depends on the order of the queries; for comparison only",
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Evaluation:
         step: training step of the checkpoint; None without one.
         selection: how the checkpoint was chosen, such as "last" or "best on validation".
         seed: of the training run; None where not known.
+        protocol: how pairs were scored, of PROTOCOLS.
         photo_to_sketch: the other direction, where asked for.
     """
 
@@ -41,6 +47,7 @@ class Evaluation:
     step: int | None
     selection: str
     seed: int | None
+    protocol: str = "encoder"
     photo_to_sketch: Summary | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,6 +60,7 @@ class Evaluation:
             "checkpoint_step": self.step,
             "selection": self.selection,
             "seed": self.seed,
+            "protocol": self.protocol,
             **self.summary.to_dict(),
             **other,
         }
@@ -63,7 +71,7 @@ def write_metrics(path: str | os.PathLike[str], evaluations: Sequence[Evaluation
     if not evaluations:
         raise ValueError("There is no evaluation to write.")
     content = {
-        "protocol": PROTOCOL,
+        "protocols": {name: PROTOCOLS[name] for name in dict.fromkeys(e.protocol for e in evaluations)},
         "units": "accuracies and mrr from 0 to 1, ranks from 1",
         "intervals": f"95 %: {METHOD}",
         "results": [evaluation.to_dict() for evaluation in evaluations],
@@ -118,15 +126,22 @@ def print_evaluations(evaluations: Sequence[Evaluation], console: Any = None) ->
         shape = f"{group[0].summary.queries} sketches of {group[0].summary.query_photos} photos"
         title = f"{escape(dataset)} / {escape(split)}: {shape}, gallery of {group[0].summary.gallery} photos"
         console.print(title, style="bold", highlight=False, soft_wrap=True)
-        console.print(_accuracy_table([(_name(e), e.summary) for e in group]))
+        if len({e.protocol for e in group}) == 1:
+            console.print(_accuracy_table("checkpoint", [(_name(e), e.summary) for e in group]))
+        else:  # a table for each checkpoint, so that it stays narrow
+            for name in dict.fromkeys(_name(e) for e in group):
+                console.print(f"checkpoint: {escape(name)}", highlight=False, soft_wrap=True)
+                columns = [(e.protocol, e.summary) for e in group if _name(e) == name]
+                console.print(_accuracy_table("protocol", columns))
         reverse = [(_name(e), e.photo_to_sketch) for e in group if e.photo_to_sketch is not None]
         if reverse:
             asked = f"photo to sketch: {reverse[0][1].queries} photos, {reverse[0][1].gallery} sketches"
             console.print(asked, style="bold", highlight=False, soft_wrap=True)
-            console.print(_accuracy_table(reverse))
+            console.print(_accuracy_table("checkpoint", reverse))
         for evaluation in group:
             if len(evaluation.summary.tags) > 1:
-                console.print(_tag_table(f"by tag, {escape(evaluation.selection)}", evaluation.summary))
+                protocol = "" if evaluation.protocol == "encoder" else f"{evaluation.protocol}, "
+                console.print(_tag_table(f"by tag, {protocol}{escape(_name(evaluation))}", evaluation.summary))
         summaries = [e.summary for e in group] + [summary for _, summary in reverse]
         for note in dict.fromkeys(note for summary in summaries for note in summary.notes):
             console.print(f"note: {note}", style="dim", markup=False, highlight=False)
@@ -145,14 +160,14 @@ def _name(evaluation: Evaluation) -> str:
     return evaluation.selection + step
 
 
-def _accuracy_table(columns):
-    """One column a checkpoint, which fits three of them on 80 characters; the figures are never cut."""
+def _accuracy_table(head, columns):
+    """One column a checkpoint or protocol, of which three fit on 80 characters; the figures are never cut."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("checkpoint", no_wrap=True)
+    table.add_column(head, no_wrap=True)
     for name, _ in columns:
         table.add_column(escape(name), justify="right", min_width=len("99.9 [99.9, 100.0]"), max_width=24)
     summaries = [summary for _, summary in columns]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -11,6 +11,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 from effnet_jax.training.state import TrainState
 
 STATE, ABOUT, METRICS = "state", "about", "metrics"  # orbax names the last one
+Tree = TypeVar("Tree")
 
 
 class Checkpoints:
@@ -105,8 +106,27 @@ class Checkpoints:
         self.close()
 
 
-def abstract(state: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
-    """Describe a state by shapes, dtypes and a sharding, without arrays."""
+def save_tree(folder: Path, tree: Any) -> None:
+    """Save arrays that do not change any more; the folder appears when all is on disk."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), tree)
+
+
+def restore_tree(folder: Path, like: Any) -> Any:
+    """Restore what `save_tree` saved onto the shapes, dtypes and shardings of `like`.
+
+    Raises:
+        ValueError: the folder holds something else.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(folder.absolute(), like)
+    except (KeyError, ValueError, FileNotFoundError) as error:
+        raise ValueError(f"{folder} does not hold the arrays of this model: {error}") from error
+
+
+def abstract(state: Tree, sharding: jax.sharding.Sharding) -> Tree:
+    """Describe a tree of arrays by shapes, dtypes and a sharding, without arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 
@@ -139,36 +159,45 @@ def read_metrics(folder: Path) -> dict[str, float]:
         return {}
 
 
-def read_model(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the parameters of the model alone from a checkpoint, onto one device: no optimiser state, no data needed.
+def read_tree(folder: Path, inside: tuple[str, ...], like: Mapping[str, Any]) -> dict[str, Any]:
+    """Read some arrays alone, onto one device, whatever else was saved beside them.
 
     Args:
-        folder: such as `run/checkpoints/304`.
-        like: parameters of the model, or their shapes.
+        folder: what orbax saved, such as `run/checkpoints/304/state`.
+        inside: where the arrays stand in it, such as ("params", "model").
+        like: the arrays or their shapes.
 
     Raises:
         ValueError: tensors that are missing, unexpected or misshapen, all of them by name.
     """
-    handler, state = ocp.PyTreeCheckpointHandler(), folder.absolute() / STATE
+    handler, folder = ocp.PyTreeCheckpointHandler(), folder.absolute()
     try:
-        saved = {_dotted(path): leaf.shape for path, leaf in _leaves(handler.metadata(state).tree["params"]["model"])}
+        tree = handler.metadata(folder).tree
+        for name in inside:
+            tree = tree[name]
+        saved = {_dotted(path): tuple(leaf.shape) for path, leaf in _leaves(tree)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder} holds no state of effnet_jax, or not all of it: {error}") from error
-    wanted = {_dotted(path): leaf.shape for path, leaf in _leaves(like)}
+        raise ValueError(f"{folder} does not hold a model of effnet_jax, or not all of it: {error}") from error
+    wanted = {_dotted(path): tuple(leaf.shape) for path, leaf in _leaves(like)}
     problems = [f"missing: {name}" for name in wanted if name not in saved]
     problems += [f"unexpected: {name}" for name in saved if name not in wanted]
     problems += [
-        f"misshapen: {name} is {tuple(saved[name])}, the model needs {tuple(wanted[name])}"
-        for name in wanted
-        if name in saved and tuple(saved[name]) != tuple(wanted[name])
+        f"misshapen: {name} is {saved[name]}, the model needs {shape}"
+        for name, shape in wanted.items()
+        if saved.get(name, shape) != shape
     ]
     if problems:
-        raise ValueError(f"{folder} does not hold the model that it describes:\n" + "\n".join(f"  {p}" for p in problems))
-    item = {"params": {"model": like}}
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise ValueError(f"{folder} does not hold the model that it describes:\n{listed}")
+    item: Any = dict(like)
+    for name in reversed(inside):
+        item = {name: item}
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=one, dtype=x.dtype), item)
-    restored = handler.restore(state, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
-    return restored["params"]["model"]
+    tree = handler.restore(folder, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
+    for name in inside:
+        tree = tree[name]
+    return tree
 
 
 def _leaves(tree: Any) -> list[tuple[Any, Any]]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -23,7 +24,7 @@ class InterruptedRun(Exception):
 
 def fit(
     state: TrainState,
-    batches: Iterator[Mapping[str, np.ndarray]],
+    batches: Iterator[Mapping[str, np.ndarray | jax.Array]],
     train_step: TrainStep,
     evaluate: Evaluate,
     *,
@@ -40,7 +41,7 @@ def fit(
 
     Args:
         state: initial or restored state; donated to the first step.
-        batches: host batches from that step on.
+        batches: from that step on, on the host or already on the mesh.
         train_step: compiled step.
         evaluate: state -> selection metrics; empty when nothing is held out.
         total_steps: last step.

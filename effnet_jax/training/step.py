@@ -1,17 +1,20 @@
 """One optimiser step, compiled once and sharded over the mesh."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from effnet_jax.sharding import batch_sharded, replicated
-from effnet_jax.training.objective import Batch, Objective, Scalars
 from effnet_jax.training.state import TrainState
 
+Params = dict[str, Any]
+Batch = Mapping[str, Array]
+Scalars = dict[str, Float[Array, ""]]
+Objective = Callable[[Params, Batch, Key[Array, ""]], tuple[Float[Array, ""], Scalars]]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 
 

@@ -42,7 +42,7 @@ def test_metrics_file(case, tmp_path):
     written = write_metrics(path, [make_evaluation(case), best])
     content = json.loads(path.read_text())
     assert content == written
-    assert content["protocol"] == "encoder"
+    assert [result["protocol"] for result in content["results"]] == ["encoder"] * len(content["results"])
     assert "95 %" in content["intervals"]
     last, best = content["results"]
     assert (last["dataset"], last["split"], last["split_sha256"]) == ("clothes_v1", "test", "ab" * 32)

@@ -17,7 +17,7 @@ from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
-from effnet_jax.retrieval.encoders import Encoders, load_encoders
+from effnet_jax.retrieval.encoders import Encoders, load_encoders, read_fingerprint
 from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
 OK, MISSING, CHANGED = "ok", "missing", "changed"
@@ -50,10 +50,9 @@ class Catalogue:
     The index may be brought up to date while it is open; what is open stays as it was.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, table: Table, encoders: Encoders, blocks: Blocks):
+    def __init__(self, folder: Path, manifest: Manifest, table: Table, blocks: Blocks):
         self.folder = folder
         self.manifest = manifest
-        self.encoders = encoders
         self._table = table
         self._blocks = blocks
 
@@ -83,13 +82,17 @@ class Catalogue:
             except ValueError:  # a build may have replaced it between the two
                 if last_try:
                     raise
-        encoders = load_encoders(folder / files.MODEL)
-        if encoders.fingerprint != manifest.fingerprint:
+        if read_fingerprint(folder / files.MODEL) != manifest.fingerprint:
             raise ValueError(f"{folder} mixes two models: model/ is not the one of index.json; embed again.")
-        return cls(folder, manifest, table, encoders, Blocks(table.embeddings, rows=block_rows, resident=resident))
+        return cls(folder, manifest, table, Blocks(table.embeddings, rows=block_rows, resident=resident))
 
     def __len__(self) -> int:
         return len(self._table)
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """The encoders that the index was made with; read when first needed."""
+        return load_encoders(self.folder / files.MODEL)
 
     @property
     def embeddings(self) -> Float16[np.ndarray, "n z"]:

@@ -1,0 +1,79 @@
+"""Stage 1: two encoders, aligned."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from jaxtyping import Array, Key
+
+from effnet_jax.data.pipeline import train_batches
+from effnet_jax.data.preprocessing import source_size
+from effnet_jax.experiment import Experiment
+from effnet_jax.retrieval.evaluator import Embedder
+from effnet_jax.retrieval.ranking import rank_gallery
+from effnet_jax.sharding import put_replicated
+from effnet_jax.stages.stage import Ranked, Stage
+from effnet_jax.training.objective import init_params, make_alignment_objective
+from effnet_jax.training.step import Params
+from effnet_jax.weights.load import load_backbone
+
+
+def alignment_stage(experiment: Experiment) -> Stage:
+    """Put stage 1 together; nothing is loaded, compiled or encoded before it is needed."""
+    config, model = experiment.config, experiment.model
+    embed = Embedder(model, experiment.preprocessing, experiment.mesh, config.eval.batch_size)
+
+    def pretrained(params: Params) -> Params:
+        if config.model.weights == "none":
+            return params
+        encoders = dict(params["model"])
+        for name in encoders:  # the same pretrained backbone in every encoder; heads stay random
+            backbone = load_backbone(config.model, encoders[name]["backbone"])
+            encoders[name] = {**encoders[name], "backbone": put_replicated(backbone, experiment.mesh)}
+        return {**params, "model": encoders}
+
+    def batches(start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
+        views = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
+        return image_batches(experiment, views, start)
+
+    def rank(params: Params, split: str, protocol: str) -> Ranked:
+        images = experiment.images(split, (config.model.image_size,))
+        embeddings = embed(params["model"], images)
+        return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index), embeddings)
+
+    return Stage(
+        init=lambda key: init_params(model, config, key),
+        pretrained=pretrained,
+        objective=make_alignment_objective(config, model, experiment.preprocessing),
+        batches=batches,
+        rank=rank,
+        selection_protocol="encoder",
+    )
+
+
+def image_batches(
+    experiment: Experiment, views: Mapping[str, tuple[str, ...]], start: int
+) -> Iterator[Mapping[str, Any]]:
+    """Give the batches of this host from a step on, with the images that the views start from.
+
+    Args:
+        experiment: the run.
+        views: names of the views by domain; none for a domain whose images are not needed.
+        start: first step.
+    """
+    config = experiment.config
+    size = config.model.image_size
+    sizes = {source_size(view, size) for names in views.values() for view in names}
+    return train_batches(
+        experiment.splits["train"],
+        experiment.images("train", tuple(sizes or {size})),
+        views=views,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        image_size=size,
+        start_step=start,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        workers=config.data.workers or os.cpu_count() or 1,
+    )

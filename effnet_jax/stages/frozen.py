@@ -1,0 +1,100 @@
+"""The frozen encoders of stage 2: taken once from a stage-1 run, and kept in the folder of the stage-2 run."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from effnet_jax.config import Config, ConfigError, from_mapping
+from effnet_jax.experiment import ON_VALIDATION, Experiment
+from effnet_jax.sharding import replicated
+from effnet_jax.stages.stage import fresh_state
+from effnet_jax.training.checkpoints import Checkpoints, abstract, restore_tree, save_tree
+from effnet_jax.training.objective import init_params
+from effnet_jax.training.step import Params
+from effnet_jax.training.workdir import CHECKPOINTS, has_checkpoints, write_json
+
+ENCODERS = "encoders"  # subfolder of a stage-2 run, and the JSON beside it
+# How the encoders compute may differ; what they are, and what they saw, may not.
+FREE = {
+    "model": ("weights", "dtype", "precision", "remat"),
+    "data": ("dir", "tfds_dir", "cache", "cache_dir", "workers"),
+}
+
+
+def frozen_encoders(experiment: Experiment) -> Params:
+    """Give the encoders of a stage-2 run: from its own folder, or at first from the run that `init_from` names.
+
+    Raises:
+        ConfigError: no such stage-1 run, no checkpoint, another model, another preprocessing or other photos.
+    """
+    folder = experiment.workdir / ENCODERS
+    like = jax.eval_shape(experiment.model.init, jax.random.key(0))
+    like = abstract(like, replicated(experiment.mesh))
+    if not folder.exists():
+        source = Path(experiment.config.init_from).expanduser().absolute()
+        config = stage1_config(source)
+        _check(source, config, experiment)
+        step, params = _load(source, config, experiment)
+        save_tree(folder, params)
+        write_json(folder.with_suffix(".json"), {"init_from": str(source), "step": step})
+    return restore_tree(folder, like)
+
+
+def stage1_config(source: Path) -> Config:
+    """Read the configuration of a stage-1 run.
+
+    Raises:
+        ConfigError: the folder holds no run, a run of stage 2, or one without a checkpoint.
+    """
+    path = source / "config.json"
+    if not path.is_file():
+        raise ConfigError(f"init_from={source} is not the folder of a run (it has no config.json); give a stage-1 run.")
+    try:
+        config = from_mapping(json.loads(path.read_text()))
+    except ConfigError as error:
+        raise ConfigError(f"{path} is of another version of effnet_jax: {error}") from error
+    if config.trsm.enabled:
+        raise ConfigError(
+            f"init_from={source} is itself a run of stage 2; give the stage-1 run it was made from, {config.init_from}"
+        )
+    if not has_checkpoints(source):
+        raise ConfigError(f"init_from={source} has no checkpoint yet; train it first.")
+    return config
+
+
+def _check(source: Path, theirs: Config, experiment: Experiment) -> None:
+    problems = []
+    for section, free in FREE.items():
+        old, new = (dataclasses.asdict(getattr(config, section)) for config in (theirs, experiment.config))
+        problems += [
+            f"{section}.{name}: {old[name]!r} there, {new[name]!r} here (--config.{section}.{name}=...)"
+            for name in new
+            if name not in free and old[name] != new[name]
+        ]
+    splits = json.loads((source / "split.json").read_text())
+    for name, split in experiment.splits.items():
+        if name not in splits or splits[name]["sha256"] != split.sha256:
+            problems.append(f"the {name} split has other pictures than there")
+    if problems:
+        raise ConfigError(
+            f"init_from={source} does not fit this configuration:\n" + "\n".join(f"  {p}" for p in problems)
+        )
+
+
+def _load(source: Path, config: Config, experiment: Experiment) -> tuple[int, Params]:
+    """Restore the encoders of the best checkpoint on validation, or the last where nothing was held out."""
+    best_by = (ON_VALIDATION,) if config.data.validation_share else ()
+    with Checkpoints(source / CHECKPOINTS, keep=config.train.keep_checkpoints, best_by=best_by) as checkpoints:
+        step = checkpoints.best(ON_VALIDATION) if best_by else None
+        step = checkpoints.latest() if step is None else step
+        if step is None:
+            raise ConfigError(f"init_from={source} has no checkpoint yet; train it first.")
+
+        def start(key: jax.Array) -> Any:
+            return fresh_state(config, lambda k: init_params(experiment.model, config, k), 10**9, key)
+
+        like = abstract(jax.eval_shape(start, jax.random.key(0)), replicated(experiment.mesh))
+        return step, checkpoints.restore(step, like).params["model"]

@@ -1,0 +1,66 @@
+"""What differs between the stages; the loop, the step, checkpoints and the report are the same for both."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Key
+
+from effnet_jax.config import Config
+from effnet_jax.experiment import Experiment
+from effnet_jax.retrieval.evaluator import Embeddings
+from effnet_jax.retrieval.ranking import Ranking
+from effnet_jax.sharding import replicated
+from effnet_jax.training.checkpoints import abstract
+from effnet_jax.training.optim import make_optimizer
+from effnet_jax.training.state import TrainState, make_state
+from effnet_jax.training.step import Objective, Params
+
+
+class Ranked(NamedTuple):
+    """A ranking of a split under one protocol.
+
+    Attributes:
+        ranking: of every sketch.
+        embeddings: what was compared, where each picture has one embedding.
+        notes: sentences a reader of the figures needs.
+    """
+
+    ranking: Ranking
+    embeddings: Embeddings | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Stage(NamedTuple):
+    """One stage of training.
+
+    Attributes:
+        init: key -> fresh parameters; can be traced.
+        pretrained: fresh parameters -> parameters to start from.
+        objective: what training differentiates.
+        batches: first step, key of the augmentation -> batches from that step on.
+        rank: parameters, name of a split, protocol -> its ranking.
+        selection_protocol: under which checkpoints are compared on the validation photos.
+    """
+
+    init: Callable[[Key[Array, ""]], Params]
+    pretrained: Callable[[Params], Params]
+    objective: Objective
+    batches: Callable[[int, Key[Array, ""]], Iterator[Mapping[str, Any]]]
+    rank: Callable[[Params, str, str], Ranked]
+    selection_protocol: str
+
+
+def fresh_state(
+    config: Config, init: Callable[[Key[Array, ""]], Params], total_steps: int, key: Key[Array, ""]
+) -> TrainState:
+    """Start at step 0; can be traced."""
+    return make_state(init(key), make_optimizer(config.optim, total_steps))
+
+
+def abstract_state(experiment: Experiment, init: Callable[[Key[Array, ""]], Params]) -> TrainState:
+    """Describe the state of a run, to restore a checkpoint onto it."""
+    state = jax.eval_shape(
+        lambda key: fresh_state(experiment.config, init, experiment.total_steps, key), jax.random.key(0)
+    )
+    return abstract(state, replicated(experiment.mesh))

@@ -1,0 +1,87 @@
+"""Stage 2: TRSM on the frozen encoders of a stage-1 run."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from jaxtyping import Array, Key
+
+from effnet_jax.experiment import Experiment
+from effnet_jax.models.trsm import make_functional_trsm
+from effnet_jax.retrieval.evaluator import Embedder
+from effnet_jax.retrieval.pair_scoring import PairScorer
+from effnet_jax.retrieval.paired import rank_paired
+from effnet_jax.retrieval.ranking import Ranking, join_rankings, rank_gallery, rank_scores, rerank
+from effnet_jax.retrieval.tokens import EncodedTokens, TokenEncoder
+from effnet_jax.stages.alignment import image_batches
+from effnet_jax.stages.frozen import frozen_encoders
+from effnet_jax.stages.stage import Ranked, Stage
+from effnet_jax.training.step import Params
+from effnet_jax.training.token_batches import make_view_encoder, token_batches
+from effnet_jax.training.trsm_objective import init_trsm_params, make_trsm_objective, uses_augmented_view
+from effnet_jax.training.views import ANCHOR, AUGMENTED
+
+TOP = 10  # photos listed for each sketch
+
+
+def trsm_stage(experiment: Experiment) -> Stage:
+    """Put stage 2 together, on the encoders of the run that `init_from` names."""
+    config, model, mesh = experiment.config, experiment.model, experiment.mesh
+    trsm = make_functional_trsm(config)
+    frozen = frozen_encoders(experiment)
+    encode = TokenEncoder(model, experiment.preprocessing, mesh, config.eval.batch_size)
+    embed = Embedder(model, experiment.preprocessing, mesh, config.eval.batch_size)
+
+    @cache  # the encoders do not change: a split is encoded once for all checkpoints and protocols
+    def tokens(split: str) -> tuple[EncodedTokens, EncodedTokens]:
+        hold = None if config.trsm.cache_tokens else False
+        return encode(frozen, experiment.images(split, (config.model.image_size,)), hold=hold)
+
+    @cache
+    def encoder_ranking(split: str) -> Ranked:
+        embeddings = embed(frozen, experiment.images(split, (config.model.image_size,)))
+        top = max(TOP, config.eval.shortlist)
+        return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index, top=top), embeddings)
+
+    def batches(start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
+        names = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
+        held, wanted = {}, {}
+        for domain, rows in zip(names, tokens("train"), strict=True):
+            fixed = names[domain][ANCHOR] == "a0" and rows.held is not None
+            held |= {domain: rows} if fixed else {}
+            wanted[domain] = (() if fixed else (ANCHOR,)) + ((AUGMENTED,) if uses_augmented_view(config) else ())
+        views = {domain: tuple(names[domain][i] for i in which) for domain, which in wanted.items()}
+        encode_views = make_view_encoder(config, model, experiment.preprocessing, mesh, wanted)
+        return token_batches(image_batches(experiment, views, start), encode_views, frozen, key, mesh, held)
+
+    def rank(params: Params, split: str, protocol: str) -> Ranked:
+        truth = experiment.splits[split].photo_index
+        first = encoder_ranking(split)
+        if protocol == "encoder":
+            return Ranked(shorten(first.ranking), first.embeddings)
+        scorer = PairScorer(trsm, params["trsm"], mesh)
+        if protocol == "all_pairs":
+            parts = [rank_scores(scores, truth[rows]) for rows, scores in scorer.all_pairs(*tokens(split))]
+            return Ranked(join_rankings(parts))
+        if protocol == "rerank":
+            chosen = first.ranking.top_index[:, : config.eval.shortlist]
+            scores = scorer.shortlist(*tokens(split), chosen)
+            note = f"rerank: the encoder's first {chosen.shape[1]} photos, scored anew; the others follow in its order."
+            return Ranked(rerank(shorten(first.ranking, chosen.shape[1]), scores, truth, top=TOP), notes=(note,))
+        ranking, note = rank_paired(trsm, params["trsm"], *tokens(split), truth, shuffles=config.eval.paired_shuffles)
+        return Ranked(ranking, notes=(note,))
+
+    return Stage(
+        init=lambda key: init_trsm_params(trsm, config, key),
+        pretrained=lambda params: params,
+        objective=make_trsm_objective(config, trsm),
+        batches=batches,
+        rank=rank,
+        selection_protocol="all_pairs",
+    )
+
+
+def shorten(ranking: Ranking, top: int = TOP) -> Ranking:
+    """List fewer photos for each sketch."""
+    fields = vars(ranking) | {"top_index": ranking.top_index[:, :top], "top_score": ranking.top_score[:, :top]}
+    return Ranking(**fields)

@@ -1,0 +1,46 @@
+"""The two views of each image, made inside the jitted step from the images of a batch."""
+
+from collections.abc import Callable, Sequence
+
+from jaxtyping import Array, Float, Key
+
+from effnet_jax.config import AugmentConfig
+from effnet_jax.data.augment import AugmentOptions, augment, row_keys, source_size
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.training.step import Batch
+
+ANCHOR, AUGMENTED = 0, 1
+BRANCHES = {("sketch", ANCHOR): 0, ("sketch", AUGMENTED): 1, ("photo", ANCHOR): 2, ("photo", AUGMENTED): 3}
+MakeViews = Callable[[str, Batch, Key[Array, ""], Sequence[int]], list[Float[Array, "b h w 3"]]]
+
+
+def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews:
+    """Make the function (domain, batch, key, which views) -> images.
+
+    Each view draws its own augmentation, keyed by the row's position in the endless stream, so that the draw depends
+    neither on the number of hosts nor on the rows beside it.
+    """
+    options = AugmentOptions(
+        fill=config.fill,
+        max_angle=config.max_angle,
+        mirror=config.mirror,
+        crop_area=config.crop_area,
+        crop_ratio=config.crop_ratio,
+        crop_mirror=config.crop_mirror,
+        jitter=config.jitter,
+    )
+
+    def views(domain: str, batch: Batch, key: Key[Array, ""], wanted: Sequence[int]) -> list[Float[Array, "b h w 3"]]:
+        names = getattr(config, f"{domain}_views")
+        return [
+            augment(
+                names[i],
+                batch[f"{domain}_{source_size(names[i], preprocessing.image_size)}"],
+                row_keys(key, batch["position"], BRANCHES[domain, i]),
+                preprocessing,
+                options,
+            )
+            for i in wanted
+        ]
+
+    return views
