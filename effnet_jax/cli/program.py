@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from effnet_jax.cli import embed, export_index, search
+from effnet_jax.cli import embed, export_index, figures, search
 
 app = typer.Typer(
     name="effnet-jax",
@@ -23,6 +23,8 @@ app = typer.Typer(
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("search", epilog=search.EPILOG)(search.search)
 app.command("export-index", epilog=export_index.EPILOG)(export_index.export_index)
+app.command("figures", epilog=figures.EPILOG)(figures.figures)
+app.command("report", epilog=figures.REPORT_EPILOG)(figures.report)
 
 
 def main() -> None:
