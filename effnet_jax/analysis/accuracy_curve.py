@@ -47,21 +47,19 @@ def draw_accuracy_curve(
     gallery = min(ranking.gallery_size for ranking, _ in rankings.values())
     ks = np.arange(1, min(most, gallery) + 1)
     with our_style():
-        figure = new_figure(7.2, 4.8)
+        figure = new_figure(7.6, 5.4)
         axis = figure.subplots()
         for colour, marker, (name, (ranking, photos)) in zip(SERIES * 9, "osD^v<>pX" * 9, rankings.items(), strict=False):
             value, low, high = 100 * accuracy_curve(ranking, photos, ks)
             axis.fill_between(ks, low, high, color=colour, alpha=0.18, linewidth=0)
             few = [i for i in (0, 4, 9) if i < len(ks)]
-            axis.plot(ks, value, color=colour, label=name)
+            numbers = "   ".join(f"Acc@{ks[i]} {value[i]:.1f} [{low[i]:.1f}, {high[i]:.1f}]" for i in few)
+            axis.plot(ks, value, color=colour)
             axis.plot(ks[few], value[few], marker, color=colour, markersize=6)
-            if len(rankings) == 1:
-                for i in few:
-                    axis.annotate(f"Acc@{ks[i]} {value[i]:.1f}", (ks[i], value[i]), xytext=(9, -13),
-                                  textcoords="offset points", fontsize=9.5, color=colour, fontweight="bold")  # fmt: skip
+            axis.plot([], [], marker=marker, color=colour, label=f"{name}\n{numbers}")
         axis.plot(ks, 100 * ks / gallery, color=GREY, linestyle=":", linewidth=1.2, label="chance")
         axis.set(xlabel="K", ylabel="Acc@K, %", ylim=(0, 101.5), xlim=(0.5, ks[-1] + 0.5))
         axis.set_xticks(sorted({1, *range(5, ks[-1] + 1, 5)} if ks[-1] > 10 else set(ks.tolist())))
-        axis.legend(loc="lower right")
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", labelspacing=0.7)
         heading(figure, "Share of sketches whose photo is among the first K", subtitle)
         return save_figure(figure, stem)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -52,39 +53,54 @@ def draw_attention(
     """
     columns = 2 if len(pairs) > 1 else 1
     rows = -(-len(pairs) // columns)
+    tile, gap, between, margin, line, head, foot = 1.3, 0.06, 0.3, 0.12, 1.62, 1.0, 0.45  # inches
+    width = 2 * margin + columns * (4 * tile + 3 * gap) + (columns - 1) * between
+    height = head + rows * line + foot
     with our_style():
-        figure = new_figure(5.6 * columns, 1.0 + 1.52 * rows)
-        grid = figure.add_gridspec(rows, columns, wspace=0.06)
-        image = None
+        figure = new_figure(width, height, arrange=False)
         for place, (name, sketch, photo) in enumerate(pairs):
-            cell = grid[place // columns, place % columns].subgridspec(1, 4, wspace=0.04)
+            left = margin + place % columns * (4 * tile + 3 * gap + between)
+            bottom = height - head - (place // columns) * line - tile
             pictures = ((sketch, None), (sketch, sketches[place]), (photo, None), (photo, photos[place]))
             for i, (picture, weights) in enumerate(pictures):
-                axis = figure.add_subplot(cell[i])
-                axis.imshow(picture if weights is None else _faded(picture), interpolation="lanczos")
-                if weights is not None:
-                    heat = _upsample(weights, picture.shape[0])
-                    image = axis.imshow(heat / heat.max(), cmap="inferno_r", alpha=0.62, vmin=0, vmax=1)
+                x = left + i * (tile + gap)
+                axis = figure.add_axes((x / width, bottom / height, tile / width, tile / height))
+                axis.imshow(picture if weights is None else _overlaid(picture, weights), interpolation="lanczos")
                 axis.set(xticks=[], yticks=[])
                 axis.grid(False)
                 for spine in axis.spines.values():
                     spine.set(visible=True, color=LINE)
                 if i == 0:
                     axis.set_title(name, fontsize=8.5, color=GREY, fontweight="normal", pad=3)
-        if image is not None:
-            bar = figure.colorbar(image, ax=figure.axes, location="bottom", shrink=0.3, aspect=40, pad=0.02)
-            bar.set_ticks([0, 1], labels=["none", "most in this picture"])
-            bar.outline.set_visible(False)
+        _colour_bar(figure, width, height, margin)
         heading(figure, "Where the encoders look", subtitle)
         return save_figure(figure, stem)
+
+
+def _colour_bar(figure: Any, width: float, height: float, margin: float) -> None:
+    axis = figure.add_axes((margin / width, 0.2 / height, 1.6 / width, 0.11 / height))
+    axis.imshow(_colours(np.linspace(0, 1, 200)[None], np.full((1, 200, 3), 255.0)), aspect="auto")
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    figure.text((margin + 1.7) / width, 0.255 / height, "none to most in this picture", fontsize=9, color=GREY, va="center")
+
+
+def _overlaid(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The picture in pale grey, coloured where there is attention; without attention it stays as it is."""
+    grey = np.asarray(Image.fromarray(picture).convert("L"), np.float32)
+    heat = _upsample(weights, picture.shape[0])
+    return _colours(heat / max(float(heat.max()), 1e-12), np.repeat((0.7 * grey + 76)[:, :, None], 3, axis=2))
+
+
+def _colours(heat: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """Colours that darken as attention grows, so that they read without hue, too."""
+    from matplotlib import colormaps
+
+    colour = 255 * colormaps["inferno_r"](0.12 + 0.75 * heat)[..., :3]
+    cover = (0.9 * np.sqrt(heat))[..., None]
+    return (colour * cover + under * (1 - cover)).clip(0, 255).astype(np.uint8)
 
 
 def _upsample(weights: np.ndarray, edge: int) -> np.ndarray:
     image = Image.fromarray(weights.astype(np.float32)).resize((edge, edge), Image.Resampling.BICUBIC)
     return np.maximum(np.asarray(image), 0)
-
-
-def _faded(picture: np.ndarray) -> np.ndarray:
-    """Grey and pale, so that the colours on top are those of the map alone."""
-    grey = np.asarray(Image.fromarray(picture).convert("L"), np.float32)
-    return np.repeat((0.75 * grey + 64)[:, :, None], 3, axis=2).clip(0, 255).astype(np.uint8)

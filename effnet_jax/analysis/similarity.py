@@ -54,8 +54,9 @@ def draw_similarities(
         left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
         image = left.imshow(part, cmap="cividis", aspect="auto", interpolation="nearest")
         places = np.searchsorted(photos, photo_index[rows])
-        left.plot(places, np.arange(len(rows)), "o", markersize=4.2, markerfacecolor="none",
-                  markeredgecolor="white", markeredgewidth=0.7)  # fmt: skip
+        size = float(np.clip(420 / len(rows), 1.2, 6))
+        left.plot(places, np.arange(len(rows)), "o", markersize=size, markerfacecolor="none", markeredgecolor="white",
+                  markeredgewidth=min(0.8, size / 4))  # fmt: skip
         left.grid(False)
         shown = "" if len(photos) == scores.shape[1] else f" ({len(photos)} of {scores.shape[1]}, drawn at random)"
         left.set(title="every sketch with every photo", xlabel=f"photo{shown}", ylabel="sketch, sorted by its photo")

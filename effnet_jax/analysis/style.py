@@ -53,17 +53,18 @@ def our_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float, *, arrange: bool = True) -> Any:
     """Make a figure without pyplot and its global state.
 
     Args:
         width: inches.
         height: inches.
+        arrange: let matplotlib place the axes; False where they are placed in inches.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained" if arrange else None)
     FigureCanvasAgg(figure)
     return figure
 
@@ -77,7 +78,9 @@ def heading(figure: Any, title: str, subtitle: str = "") -> None:
     words = "\n".join(textwrap.wrap(title, int(characters * 0.78)))
     inches = 0.22 * (words.count("\n") + 1) + 0.19 * len(lines) + 0.12
     top = 1 - inches / figure.get_figheight()
-    figure.get_layout_engine().set(rect=(0, 0, 1, top))
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, 0, 1, top))
     x = 0.12 / figure.get_figwidth()
     down = 0.08 / figure.get_figheight()
     figure.text(x, 1 - down, words, fontsize=12, fontweight="bold", va="top", ha="left")

@@ -62,8 +62,7 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
                 axis.plot(steps, values, color=SERIES[i % len(SERIES)], marker=marker, markersize=5, label=label,
                           linewidth=2.2 if i == 0 else 1.6)  # fmt: skip
             axis.set(title=title, xlabel="step", ylabel=unit, xlim=(0, None))
-            if unit != "%":
-                axis.set_ylim(bottom=0)
+            axis.set_ylim(bottom=0, top=102 if unit == "%" else None)
             if len(series) > 1:
                 axis.legend(ncols=2)
         for axis in axes[len(panels) :]:

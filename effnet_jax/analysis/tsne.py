@@ -14,6 +14,10 @@ from effnet_jax.analysis.grid import Pictures
 from effnet_jax.analysis.style import GREY, LINE, PHOTO, SKETCH, heading, new_figure, our_style, save_figure
 
 
+WIDTH, HEIGHT = 9.6, 9.8  # inches
+TILE, MARGIN, TOP, BOTTOM = 0.82, 1.05, 0.85, 0.5  # a pinned picture; around the plane; heading; legend
+
+
 def embed_in_the_plane(
     sketches: Float32[np.ndarray, "s z"], photos: Float32[np.ndarray, "g z"], *, seed: int = 0
 ) -> tuple[Float[np.ndarray, "s 2"], Float[np.ndarray, "g 2"]]:
@@ -45,7 +49,6 @@ def draw_tsne(
     photo_index: Int[np.ndarray, " s"],
     pictures: Pictures | None = None,
     *,
-    pinned: int = 10,
     subtitle: str = "",
 ) -> list[Path]:
     """Draw the plane.
@@ -56,12 +59,12 @@ def draw_tsne(
         photos: points of the photos.
         photo_index: row of each sketch's photo.
         pictures: a split in the same order, for the pinned pictures; None pins none.
-        pinned: photos, with their first sketch, that are pinned; spread over the plane.
         subtitle: under the title.
     """
     with our_style():
-        figure = new_figure(9, 8.6)
-        axis = figure.subplots()
+        figure = new_figure(WIDTH, HEIGHT, arrange=False)
+        inner = (MARGIN / WIDTH, (BOTTOM + TILE) / HEIGHT, 1 - 2 * MARGIN / WIDTH, 1 - (BOTTOM + TOP + 2 * TILE) / HEIGHT)
+        axis = figure.add_axes(inner if pictures is not None else (0.03, 0.07, 0.94, 0.8))
         for i, j in enumerate(photo_index.tolist()):
             axis.plot(*zip(sketches[i], photos[j], strict=True), color=GREY, linewidth=0.7, alpha=0.45, zorder=1)
         axis.scatter(*photos.T, s=26, marker="s", color=PHOTO, alpha=0.9, linewidths=0, zorder=3, label="photo")
@@ -71,53 +74,65 @@ def draw_tsne(
         axis.grid(False)
         for spine in axis.spines.values():
             spine.set_visible(False)
+        axis.margins(0.03)
         if pictures is not None:
-            _pin(axis, sketches, photos, photo_index, pictures, pinned)
-        axis.margins(0.13)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3)
+            _pin(figure, axis, photos, photo_index, pictures)
+        figure.legend(*axis.get_legend_handles_labels(), loc="lower center", ncols=3)
         note = "t-SNE keeps neighbours together; distances between groups, and the axes, mean nothing."
         heading(figure, "Sketches and photos in the plane", f"{subtitle}. {note}" if subtitle else note)
         return save_figure(figure, stem)
 
 
-def _pin(axis, sketches, photos, photo_index, pictures, pinned):
-    """Pin photos that lie far from each other, with their first sketch, outside of the crowd around them."""
-    from matplotlib.offsetbox import AnnotationBbox, HPacker, OffsetImage
+def _pin(figure, axis, photos, photo_index, pictures):
+    """Pin photos with their first sketch around the plane, where they hide no point, by the shortest lines."""
+    from matplotlib.patches import ConnectionPatch
+    from scipy.optimize import linear_sum_assignment
 
+    first: dict[int, int] = {}
     for i, j in enumerate(photo_index.tolist()):
         first.setdefault(j, i)
-    centre = photos.mean(axis=0)
-    size = np.ptp(np.concatenate([sketches, photos]), axis=0).max()
-    placed: list[np.ndarray] = []
-    for j in _spread(photos, list(first), pinned):
-        away = photos[j] - centre
-        spot = photos[j] + 0.1 * size * away / max(np.linalg.norm(away), 1e-9)
-        for _ in range(60):  # pinned pictures push each other apart
-            near = [p for p in placed if np.abs((spot - p) / (0.2, 0.115)).max() < size]
-            if not near:
-                break
-            push = spot - np.mean(near, axis=0)
-            spot = spot + 0.02 * size * push / max(np.linalg.norm(push), 1e-9)
-        placed.append(spot)
-        tiles = [OffsetImage(_tile(picture), zoom=0.5) for picture in (pictures.sketch(first[j]), pictures.photo(j))]
-        box = AnnotationBbox(
-            HPacker(children=tiles, pad=1, sep=3), photos[j], xybox=spot, frameon=True, pad=0.15, zorder=5,
-            bboxprops={"edgecolor": LINE, "linewidth": 0.8, "boxstyle": "round,pad=0.1"},
-            arrowprops={"arrowstyle": "-", "color": PHOTO, "linewidth": 0.9},
-        )  # fmt: skip
-        axis.add_artist(box)
+    candidates = list(first)
+    slots = _slots()
+    where = figure.transFigure.inverted().transform(axis.transData.transform(photos[candidates]))
+    where = where * (WIDTH, HEIGHT)  # inches
+    ends = np.array([(x + TILE if side == "left" else x if side == "right" else x + TILE,
+                      y + TILE / 2 if side in ("left", "right") else y if side == "top" else y + TILE)
+                     for x, y, side in slots])  # fmt: skip
+    distance = np.linalg.norm(ends[:, None] - where[None], axis=2)
+    for slot, candidate in zip(*linear_sum_assignment(distance), strict=True):
+        x, y, side = slots[slot]
+        j = candidates[candidate]
+        stacked = side in ("left", "right")  # sketch above photo at the sides, beside it above and below
+        for place, picture in enumerate((pictures.sketch(first[j]), pictures.photo(j))):
+            dx, dy = (0, -place * TILE) if stacked else (place * TILE, 0)
+            corner = (x + dx) / WIDTH, (y + dy) / HEIGHT, TILE / WIDTH, TILE / HEIGHT
+            tile = figure.add_axes(corner)
+            tile.imshow(_tile(picture), interpolation="lanczos")
+            tile.set(xticks=[], yticks=[])
+            tile.grid(False)
+            for spine in tile.spines.values():
+                spine.set(visible=True, color=LINE)
+        start = (ends[slot][0] / WIDTH, (ends[slot][1] - (TILE / 2 if stacked else 0)) / HEIGHT)
+        line = ConnectionPatch(start, photos[j], "figure fraction", "data", axesB=axis, color=PHOTO, linewidth=0.8,
+                               alpha=0.7, zorder=4)  # fmt: skip
+        figure.add_artist(line)
+        axis.plot(*photos[j], "s", markersize=7.5, markerfacecolor="none", markeredgecolor=PHOTO, zorder=4)
 
 
-def _spread(photos, candidates, count):
-    """Candidates chosen one by one, each farthest from those chosen before: they show all parts of the plane."""
-    chosen = [candidates[int(np.argmin(photos[candidates][:, 0]))]]
-    while len(chosen) < min(count, len(candidates)):
-        distance = np.linalg.norm(photos[candidates][:, None] - photos[chosen][None], axis=2).min(axis=1)
-        chosen.append(candidates[int(np.argmax(distance))])
-    return chosen
+def _slots():
+    """Lower left corners of the sketch tiles around the plane, in inches, and the side they stand on."""
+    slots = []
+    high, low = HEIGHT - TOP - TILE, BOTTOM
+    for i in range(4):  # two tiles wide
+        x = MARGIN + 0.35 + i * (WIDTH - 2 * MARGIN - 0.7 - 2 * TILE) / 3
+        slots += [(x, high, "top"), (x, low, "bottom")]
+    for i in range(3):  # two tiles high
+        y = low + TILE + 0.2 + (i + 0.5) * (high - low - TILE - 0.4) / 3
+        slots += [(0.12, y, "left"), (WIDTH - 0.12 - TILE, y, "right")]
+    return slots
 
 
-def _tile(picture, edge=104):
+def _tile(picture, edge=150):
     image = Image.fromarray(picture)
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (edge, edge), "white")
