@@ -87,16 +87,14 @@ def draw_attention_distance(
                 heads = np.repeat(layers, values.shape[1])
                 axis.scatter(heads, values.ravel(), s=9, color=colour, alpha=0.35 if after else 0.15, linewidths=0)
             if which == 0:
-                axis.axhline((tokens**2 - 1) / (3 * tokens), color=GREY, linewidth=1, linestyle=":", zorder=1)
-                axis.annotate("uniform attention", (0, (tokens**2 - 1) / (3 * tokens)), xytext=(6, 0), fontsize=9,
-                              textcoords="offset points", color=GREY, xycoords=("axes fraction", "data"), va="center",
-                              bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=4)  # fmt: skip
+                uniform = (tokens**2 - 1) / (3 * tokens)
+                axis.axhline(uniform, color=GREY, linewidth=1.2, linestyle=":", zorder=1, label="uniform attention")
             axis.set(title=name, xlabel="layer", ylabel=f"average attention distance, {unit}")
             axis.set_xticks(np.arange(1, len(values) + 1))
             axis.set_xlim(0.5, len(values) + 0.5)
             axis.set_ylim(bottom=0)
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, handlelength=3.4)
+        figure.legend(handles, labels, loc="outside lower center", ncols=5, handlelength=3)
         heading(figure, "How far attention reaches", subtitle)
         return save_figure(figure, stem)
 

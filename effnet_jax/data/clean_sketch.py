@@ -12,6 +12,8 @@ from scipy import ndimage
 _SMALL = 96  # longest edge at which the paper is first estimated, pixels
 _WINDOW = 1 / 6  # of the longest edge: filled areas up to about half of it stay ink
 _PAPER_PERCENTILE = 85.0  # of a window's pixels: paper, as long as ink covers less than about four fifths of it
+_STROKE_WIDTH = 1 / 12  # of the longest edge: darkness that is wider and holds light is a shadow, not a stroke
+_DEEPEST_SHADOW = 0.5  # of the light that a shadow leaves; darker areas are filled with ink
 _FOLLOW = 1 / 50  # of the longest edge: how closely the second estimate follows the edges of shadows
 _FAINTEST = 0.1  # ink is at least this much darker than its paper, 0..1; less is taken for a blank sheet
 _STROKE, _SURE = 2.5, 5.0  # standard deviations of the paper's noise: a stroke's pixels, and one that each stroke has
@@ -63,16 +65,23 @@ def _missing(scaled: Float32[np.ndarray, "h w 3"], paper: Float32[np.ndarray, "h
 
 
 def _slow_paper(image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """The paper under the drawing, above 0, estimated at a small size where noise averages out."""
+    """The paper under the drawing, above 0, estimated at a small size where noise averages out.
+
+    Closing takes out what is thinner than a stroke can be and keeps the edges of shadows. It would keep areas that are
+    filled with ink, too, so these are told by how dark they are beside a wider surrounding.
+    """
     h, w = image.shape[:2]
     factor = min(1.0, _SMALL / max(h, w))
     size = max(1, round(w * factor)), max(1, round(h * factor))
     small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX), np.float32) / 255
-    window = max(3, round(_WINDOW * max(size)))
+    window, stroke = (max(3, round(share * max(size))) for share in (_WINDOW, _STROKE_WIDTH))
     channels = []
     for c in range(3):
-        paper = ndimage.percentile_filter(small[:, :, c], _PAPER_PERCENTILE, size=window, mode="nearest")
-        paper = ndimage.gaussian_filter(paper, window / 4, mode="nearest")
+        wide = ndimage.percentile_filter(small[:, :, c], _PAPER_PERCENTILE, size=window, mode="nearest")
+        wide = ndimage.gaussian_filter(wide, window / 4, mode="nearest")
+        closed = ndimage.grey_closing(small[:, :, c], (stroke, stroke), mode="nearest")
+        paper = np.where(closed > _DEEPEST_SHADOW * wide, closed, wide)
+        paper = ndimage.gaussian_filter(paper, 1.0, mode="nearest")
         channels.append(np.asarray(Image.fromarray(paper).resize((w, h), Image.Resampling.BICUBIC)))
     return np.maximum(np.stack(channels, axis=2), 1 / 255).astype(np.float32)
 

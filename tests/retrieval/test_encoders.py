@@ -1,5 +1,7 @@
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny import tiny_encoders
@@ -20,12 +22,12 @@ def images():
 
 def test_embeddings_are_those_of_the_model_at_unit_norm(encoders, images):
     model = make_functional(encoders.config)
-    scaled = images.astype(np.float32) / 255
+    params, scaled = jax.tree.map(jnp.asarray, encoders.params), jnp.asarray(images, jnp.float32) / 255
     for ours, theirs in (
         (encoders.embed_sketches, model.encode_sketches),
         (encoders.embed_photos, model.encode_photos),
     ):
-        wanted = np.asarray(theirs(encoders.params, scaled).embedding)
+        wanted = np.asarray(theirs(params, scaled).embedding)
         wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
         np.testing.assert_allclose(ours(images), wanted, atol=1e-5)
     embeddings, tokens = encoders.embed_photos_with_tokens(images)

@@ -197,12 +197,15 @@ def test_a_stopped_build_leaves_the_old_index_and_goes_on(tmp_path, encoders, nu
     old = state(index)
     write_photos(tmp_path / "photos", range(4, 60))
     process = start(tmp_path / "photos", index, 0.3)
-    deadline = time.monotonic() + 120
-    while len(files.part_numbers(index)) < 3 and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(number)
-    _, words = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 240
+        while len(files.part_numbers(index)) < 3 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, words = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode != 0
     if number == signal.SIGINT:
         assert "the same command goes on" in words

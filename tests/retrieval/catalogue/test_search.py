@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -57,9 +58,15 @@ def test_takes_pictures_in_any_form(index, sketch, tmp_path):
         assert [hit.path for hit in catalogue.search(form)] == wanted
     with pytest.raises(DecodeError, match="not an image"):
         catalogue.search(b"hello")
-    with pytest.raises(ValueError, match=r"must be uint8 \(h, w, 3\), not float64"):
-        catalogue.search(sketch / 255)
     assert catalogue.search_many([]) == []
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_arrays_that_are_no_8_bit_rgb_are_refused(index, sketch):
+    with pytest.raises(ValueError, match=r"must be uint8 \(h, w, 3\), not float64"):
+        Catalogue.open(index).search(sketch / 255)
+    with pytest.raises(ValueError, match=r"not uint8 \(60, 64\)"):
+        Catalogue.open(index).search(sketch[:, :, 0])
 
 
 def test_resident_and_small_blocks_find_the_same(index, sketch):
@@ -97,19 +104,31 @@ def test_what_is_no_index_is_refused(index, tmp_path):
     with pytest.raises(ValueError, match=r"there is no index in .*; effnet-jax embed makes one"):
         Catalogue.open(tmp_path)
     (tmp_path / "index.json").write_text("{}")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match=r"cannot be read"):
         Catalogue.open(tmp_path)
-    for name, words in (("index.json", "layout"), ("photos", "not whole"), ("paths", "do not hold"), (MODEL, "encoders")):
-        broken = copy_of(index, tmp_path / name)
-        (path,) = broken.rglob(f"{name}*" if "." not in name else name)
-        path.write_bytes(path.read_bytes().replace(b'"layout": 1,', b'"layout": 9,', 1)[:-3] + b"}\n" * (name == "index.json"))
-        with pytest.raises(ValueError, match=words):
-            Catalogue.open(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("index.json", "cannot be read"), ("photos-*", "not whole"), ("paths-*", "do not hold"), (MODEL, "encoders")],
+)
+def test_damaged_files_are_refused(index, tmp_path, name, words):
+    broken = copy_of(index, tmp_path / "index")
+    (path,) = broken.rglob(name)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ValueError, match=words):
+        Catalogue.open(broken)
+
+
+def test_a_newer_layout_is_refused(index, tmp_path):
+    broken = copy_of(index, tmp_path / "index")
+    path = broken / "index.json"
+    path.write_text(path.read_text().replace('"layout": 1', '"layout": 9'))
+    with pytest.raises(ValueError, match="its layout is 9, this version reads 1"):
+        Catalogue.open(broken)
 
 
 def copy_of(index, folder):
-    import shutil
-
     return shutil.copytree(index, folder)
 
 
