@@ -40,6 +40,7 @@ def latency(folder, counts):
     vectors = np.load(folder / "vectors.npy", mmap_mode="r")
     queries = unit(np.random.default_rng(1).standard_normal((32, WIDTH), np.float32))
     print(f"{'photos':>10} {'queries':>8}  {'from the map':>24}  {'resident':>24}   milliseconds: median (smallest)")
+    index = np.empty((1, 0), np.int32)
     for count in counts:
         part = vectors[:count]
         for many in (1, 32):
@@ -60,7 +61,9 @@ def latency(folder, counts):
 
 def check_first(vectors, query, index):
     """The last result against NumPy in float64."""
-    scores = np.concatenate([vectors[i : i + 50_000].astype(np.float64) @ query[0] for i in range(0, len(vectors), 50_000)])
+    scores = np.concatenate(
+        [vectors[i : i + 50_000].astype(np.float64) @ query[0] for i in range(0, len(vectors), 50_000)]
+    )
     wanted = np.argsort(-scores, kind="stable")[:10]
     print("first ten equal to NumPy's:", np.array_equal(wanted, index[0]))
 
@@ -69,7 +72,8 @@ def real(run, photos, folder):
     program = [sys.executable, "-c", "from effnet_jax.cli.program import main; main()"]
     index = folder / "index"
     for tokens in ("--no-tokens", "--tokens"):
-        done = subprocess.run([*program, "embed", photos, "--checkpoint", run, "--out", index, tokens], capture_output=True, text=True)  # fmt: skip
+        command = [*program, "embed", photos, "--checkpoint", run, "--out", index, tokens]
+        done = subprocess.run(command, capture_output=True, text=True)
         print(done.stdout.strip() or done.stderr)
         size = sum(p.stat().st_size for p in index.rglob("*") if p.is_file() and p.parent.name != "model")
         count = sum(1 for _ in Path(photos).rglob("*") if _.is_file())

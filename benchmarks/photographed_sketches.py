@@ -21,7 +21,12 @@ from effnet_jax.retrieval.metrics import summarise
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.trained import trained_encoders
 
-INKS = {"black pen": (0.1, 0.1, 0.12), "pencil": (0.42, 0.42, 0.43), "blue pen": (0.16, 0.2, 0.62), "red pen": (0.75, 0.14, 0.16)}  # fmt: skip
+INKS = {
+    "black pen": (0.1, 0.1, 0.12),
+    "pencil": (0.42, 0.42, 0.43),
+    "blue pen": (0.16, 0.2, 0.62),
+    "red pen": (0.75, 0.14, 0.16),
+}
 STRENGTHS = {"light": 0.4, "middle": 0.7, "strong": 1.0}
 
 
@@ -67,13 +72,18 @@ def main():
         rng = np.random.default_rng(0)
         versions[f"photographed, {name}"] = [photograph(s, strength, rng) for s in sketches]
         versions[f"photographed, {name}, cleaned"] = [clean_sketch(s) for s in versions[f"photographed, {name}"]]
-    print(f"{arguments.data}: {len(sketches)} sketches, gallery of {len(photos)} photos; {encoders.origin['selection']}")
+    print(
+        f"{arguments.data}: {len(sketches)} sketches, gallery of {len(photos)} photos; {encoders.origin['selection']}"
+    )
     for name, images in versions.items():
         ranking = rank_gallery(embed(encoders.embed_sketches, images), photos, split.photo_index)
         accuracy = summarise(ranking, split.photo_index, tags=None).accuracy
         print(f"{name:32}" + "".join(f"  Acc@{k} {measure}" for k, measure in accuracy.items()), flush=True)
     if arguments.out:
-        rows = [np.concatenate([np.array(Image.fromarray(v[i]).resize((220, 220))) for v in versions.values()], 1) for i in range(0, 60, 10)]  # fmt: skip
+        rows = [
+            np.concatenate([np.array(Image.fromarray(v[i]).resize((220, 220))) for v in versions.values()], axis=1)
+            for i in range(0, 60, 10)
+        ]
         Path(arguments.out).mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.concatenate(rows)).save(Path(arguments.out) / "photographed_sketches.png")
 

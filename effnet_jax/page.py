@@ -42,7 +42,8 @@ td.text { text-align: left; overflow-wrap: anywhere; }
   font-variant-numeric: tabular-nums; }
 .card .numbers b { color: var(--ink); }
 @media (max-width: 700px) { .query { flex-direction: column; } .sketch { position: static; } }
-@media print { body { max-width: none; padding: 0; } .card, .figure { break-inside: avoid; } .sketch { position: static; } }
+@media print { body { max-width: none; padding: 0; } .sketch { position: static; }
+  .card, .figure { break-inside: avoid; } }
 """
 
 
@@ -61,7 +62,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, text_column
     head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join(
         "<tr>"
-        + "".join(f'<td{" class=text" if i in text_columns else ""}>{escape(x)}</td>' for i, x in enumerate(row))
+        + "".join(f"<td{' class=text' if i in text_columns else ''}>{escape(x)}</td>" for i, x in enumerate(row))
         + "</tr>"
         for row in rows
     )

@@ -85,7 +85,9 @@ def _refuse_mixed(folder: Path, about: dict[str, Any]) -> None:
         return
     theirs, ours = json.loads(path.read_text())["model"], about["model"]
     shared = theirs.keys() & ours.keys()
-    wrong = [f"model.{name}: {theirs[name]!r} in config.json, {ours[name]!r} in the checkpoint" for name in sorted(shared)]
+    wrong = [
+        f"model.{name}: {theirs[name]!r} in config.json, {ours[name]!r} in the checkpoint" for name in sorted(shared)
+    ]
     wrong = [line for line, name in zip(wrong, sorted(shared), strict=True) if theirs[name] != ours[name]]
     if wrong:
         listed = "\n".join(f"  {line}" for line in wrong)

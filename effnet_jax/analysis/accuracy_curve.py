@@ -49,7 +49,9 @@ def draw_accuracy_curve(
     with our_style():
         figure = new_figure(7.6, 5.4)
         axis = figure.subplots()
-        for colour, marker, (name, (ranking, photos)) in zip(SERIES * 9, "osD^v<>pX" * 9, rankings.items(), strict=False):
+        for colour, marker, (name, (ranking, photos)) in zip(
+            SERIES * 9, "osD^v<>pX" * 9, rankings.items(), strict=False
+        ):
             value, low, high = 100 * accuracy_curve(ranking, photos, ks)
             axis.fill_between(ks, low, high, color=colour, alpha=0.18, linewidth=0)
             few = [i for i in (0, 4, 9) if i < len(ks)]

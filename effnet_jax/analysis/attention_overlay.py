@@ -14,8 +14,8 @@ from effnet_jax.analysis.style import GREY, LINE, heading, new_figure, our_style
 
 READS = {
     "cls": "attention of the CLS token in the last layer, mean over heads",
-    "received": "attention that each patch receives in the last layer, mean over heads and patches (the feature is made "
-    "from patch tokens, and the CLS token is not trained)",
+    "received": "attention that each patch receives in the last layer, mean over heads and patches "
+    "(the feature is made from patch tokens, and the CLS token is not trained)",
 }
 
 
@@ -82,7 +82,9 @@ def _colour_bar(figure: Any, width: float, height: float, margin: float) -> None
     axis.imshow(_colours(np.linspace(0, 1, 200)[None], np.full((1, 200, 3), 255.0)), aspect="auto")
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
-    figure.text((margin + 1.7) / width, 0.255 / height, "none to most in this picture", fontsize=9, color=GREY, va="center")
+    figure.text(
+        (margin + 1.7) / width, 0.255 / height, "none to most in this picture", fontsize=9, color=GREY, va="center"
+    )
 
 
 def _overlaid(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:

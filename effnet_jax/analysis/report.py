@@ -35,7 +35,10 @@ def write_report(
         f'<p class="quiet">In brackets the {escape(metrics["intervals"])}. Ties count by their expectation over random '
         "order. The test set chose nothing unless a row says so.</p>",
         *_tag_tables(results),
-        *(f'<p class="quiet">{escape(note)}</p>' for note in dict.fromkeys(n for r in results for n in r.get("notes", ()))),
+        *(
+            f'<p class="quiet">{escape(note)}</p>'
+            for note in dict.fromkeys(n for r in results for n in r.get("notes", ()))
+        ),
         *(_figure(figure) for figure in drawn),
     ]
     if notes:
@@ -46,7 +49,14 @@ def write_report(
 
 def _results_table(results: Sequence[Any]) -> str:
     ks = [key for key in results[0] if key.startswith("acc@")]
-    heads = ["checkpoint", "protocol", *(f"Acc@{key.partition('@')[2]} %" for key in ks), "MRR %", "mean rank", "median"]
+    heads = [
+        "checkpoint",
+        "protocol",
+        *(f"Acc@{key.partition('@')[2]} %" for key in ks),
+        "MRR %",
+        "mean rank",
+        "median",
+    ]
     rows = [
         [
             f"{r['selection']}, step {r['checkpoint_step']}",
@@ -69,7 +79,10 @@ def _tag_tables(results: Sequence[Any]) -> list[str]:
         ks = [key for key in next(iter(r["tags"].values())) if key.startswith("acc@")]
         rows = [[tag, t["queries"], *(_measure(t[key]) for key in ks)] for tag, t in r["tags"].items()]
         heads = ["tag", "sketches", *(f"Acc@{key.partition('@')[2]} %" for key in ks)]
-        parts += [f"<h3>By tag: {escape(r['selection'])}, {escape(r.get('protocol', 'encoder'))}</h3>", table(heads, rows)]
+        parts += [
+            f"<h3>By tag: {escape(r['selection'])}, {escape(r.get('protocol', 'encoder'))}</h3>",
+            table(heads, rows),
+        ]
     return parts
 
 

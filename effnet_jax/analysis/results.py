@@ -73,7 +73,9 @@ def read_results(run: str | os.PathLike[str], name: str | None = None) -> Result
     """
     run = Path(run).expanduser().absolute()
     if not (run / "metrics.json").is_file():
-        raise ValueError(f"{run} has no metrics.json: it is no evaluated run. Train it, or run main.py --mode=evaluate.")
+        raise ValueError(
+            f"{run} has no metrics.json: it is no evaluated run. Train it, or run main.py --mode=evaluate."
+        )
     present = sorted(p.parent.name for p in run.glob("*/ranks.csv"))
     if name is None:
         name = next((n for n in PREFERRED if n in present), PREFERRED[-1])

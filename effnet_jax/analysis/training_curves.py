@@ -69,5 +69,3 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
             axis.set_visible(False)
         heading(figure, "Training", subtitle)
         return save_figure(figure, stem)
-
-

@@ -13,7 +13,6 @@ from PIL import Image
 from effnet_jax.analysis.grid import Pictures
 from effnet_jax.analysis.style import GREY, LINE, PHOTO, SKETCH, heading, new_figure, our_style, save_figure
 
-
 WIDTH, HEIGHT = 9.6, 9.8  # inches
 TILE, MARGIN, TOP, BOTTOM = 0.82, 1.05, 0.85, 0.5  # a pinned picture; around the plane; heading; legend
 
@@ -63,7 +62,12 @@ def draw_tsne(
     """
     with our_style():
         figure = new_figure(WIDTH, HEIGHT, arrange=False)
-        inner = (MARGIN / WIDTH, (BOTTOM + TILE) / HEIGHT, 1 - 2 * MARGIN / WIDTH, 1 - (BOTTOM + TOP + 2 * TILE) / HEIGHT)
+        inner = (
+            MARGIN / WIDTH,
+            (BOTTOM + TILE) / HEIGHT,
+            1 - 2 * MARGIN / WIDTH,
+            1 - (BOTTOM + TOP + 2 * TILE) / HEIGHT,
+        )
         axis = figure.add_axes(inner if pictures is not None else (0.03, 0.07, 0.94, 0.8))
         for i, j in enumerate(photo_index.tolist()):
             axis.plot(*zip(sketches[i], photos[j], strict=True), color=GREY, linewidth=0.7, alpha=0.45, zorder=1)

@@ -7,18 +7,23 @@ from typing import Annotated
 
 import typer
 
+HELP = (
+    "Embed photos into an index, or bring the index up to date: only what is new goes through the encoder.\n\n"
+    "The index remembers its folders and holds what is in them now. It can be stopped or killed at any moment: "
+    "the old index stays until the new one is whole, and the same command goes on where it stopped."
+)
 EPILOG = """
 [bold]Examples[/bold]
 
-  effnet-jax embed photos/ --checkpoint runs/mine --out index/        build an index
+  Build an index: effnet-jax embed photos/ --checkpoint runs/mine --out index/
 
-  effnet-jax embed --out index/                                       look again at the same folders
+  Look again at the same folders: effnet-jax embed --out index/
 
-  effnet-jax embed more_photos/ --out index/                          add a folder
+  Add a folder: effnet-jax embed more/ --out index/
 
-  effnet-jax embed --forget more_photos/ --out index/                 take it out again
+  Take it out again: effnet-jax embed --forget more/ --out index/
 
-Exit status: 0 every photo was read, 1 some could not be (they are listed, the index is written), 130 stopped.
+Exit status: 0 every photo was read; 1 some were not (they are listed, the index is written); 130 stopped.
 """
 
 
@@ -29,14 +34,18 @@ def embed(
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Trained run (its --workdir) or one of its checkpoints; not needed for an index that exists."),
+        typer.Option(
+            help="Trained run (its --workdir) or one of its checkpoints; not needed for an index that exists."
+        ),
     ] = None,
     choose: Annotated[
         str, typer.Option(help="Which checkpoint of the run: best (on held-out photos, else last) or last.")
     ] = "best",
     tokens: Annotated[
         bool | None,
-        typer.Option("--tokens/--no-tokens", help="Keep the photos' tokens for a later re-ranking; large.", show_default=False),
+        typer.Option(
+            "--tokens/--no-tokens", help="Keep the photos' tokens for a later re-ranking; large.", show_default=False
+        ),
     ] = None,
     forget: Annotated[
         list[Path] | None, typer.Option(help="Take this file or folder out of the index; may be repeated.")
@@ -47,11 +56,7 @@ def embed(
     batch_size: Annotated[int, typer.Option(min=1, help="Photos encoded at a time.")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Embed photos into an index, or bring the index up to date: only what is new goes through the encoder.
-
-    The index remembers its folders and holds what is in them now. It can be stopped or killed at any moment: the old
-    index stays until the new one is whole, and the same command goes on where it stopped.
-    """
+    """Embed photos into an index, or bring the index up to date."""
     from effnet_jax.retrieval.catalogue.build import build_catalogue
 
     encoders = None

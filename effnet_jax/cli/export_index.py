@@ -10,10 +10,9 @@ EPILOG = """
 
   effnet-jax export-index index/ vectors.npz
 
-  python -c "import numpy as np; f = np.load('vectors.npz'); print(f['embeddings'].shape, f['paths'][0])"
+  effnet-jax export-index index/ half.npz --dtype float16
 
-The file holds embeddings (unit norm: their dot product is the cosine), paths, sha256 (of each photo's file) and
-fingerprint (of the encoders; queries must come from the same ones).
+The file holds embeddings (unit norm), paths, sha256 (of each photo's file) and fingerprint (of the encoders).
 """
 
 

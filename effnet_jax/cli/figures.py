@@ -32,7 +32,9 @@ Exit status: 0 done, 1 some figures could not be drawn (the page says which and 
 Run = Annotated[Path, typer.Argument(help="Folder of a trained and evaluated run.", show_default=False)]
 Which = Annotated[
     str | None,
-    typer.Option(help="Evaluation to show: a subfolder of the run, such as last. Default: best_on_validation, else last."),
+    typer.Option(
+        help="Evaluation to show: a subfolder of the run, such as last. Default: best_on_validation, else last."
+    ),
 ]
 DataDir = Annotated[str | None, typer.Option(help="Where the data set's folder is now, if it moved.")]
 TfdsDir = Annotated[str | None, typer.Option(help="Where built data sets are now, if they moved.")]
@@ -53,7 +55,8 @@ def figures(
     drawn, notes = draw_figures(run, out=out, name=which, only=only or (), data_dir=data_dir, tfds_dir=tfds_dir)
     if as_json:
         listed = [
-            {"figure": d.kind, "title": d.title, "caption": d.caption, "files": [str(f) for f in d.files]} for d in drawn
+            {"figure": d.kind, "title": d.title, "caption": d.caption, "files": [str(f) for f in d.files]}
+            for d in drawn
         ]
         print(json.dumps({"figures": listed, "notes": notes}, indent=2))
     else:

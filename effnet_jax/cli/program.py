@@ -20,8 +20,8 @@ app = typer.Typer(
     help="Check sketch-photo data, compare runs, convert weights, and search your own photos with a sketch.",
 )
 
-app.command("embed", epilog=embed.EPILOG)(embed.embed)
-app.command("search", epilog=search.EPILOG)(search.search)
+app.command("embed", help=embed.HELP, epilog=embed.EPILOG)(embed.embed)
+app.command("search", help=search.HELP, epilog=search.EPILOG)(search.search)
 app.command("export-index", epilog=export_index.EPILOG)(export_index.export_index)
 app.command("figures", epilog=figures.EPILOG)(figures.figures)
 app.command("report", epilog=figures.REPORT_EPILOG)(figures.report)

@@ -8,6 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+HELP = (
+    "Find the photos that are most like a sketch.\n\n"
+    "Every photo of the index is compared, and equal scores stand in order of the paths. Photos that are no "
+    "longer where or what they were when they were embedded are found all the same, and marked."
+)
 EPILOG = """
 [bold]Examples[/bold]
 
@@ -17,8 +22,7 @@ EPILOG = """
 
   effnet-jax search sketches/ --index index/ --top 3 --json > found.json
 
-Exit status: 0 done, 1 a sketch could not be read (the others are searched). Photos that are no longer where or what
-they were when they were embedded are found all the same, and marked.
+Exit status: 0 done; 1 a sketch could not be read (the others are searched).
 """
 
 
@@ -35,7 +39,7 @@ def search(
     ] = 8192,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Find the photos that are most like a sketch. Every photo of the index is compared; equal scores stand by path."""
+    """Find the photos that are most like a sketch."""
     from effnet_jax.data.decode import DecodeError
     from effnet_jax.retrieval.catalogue.scan import find_photos
     from effnet_jax.retrieval.catalogue.search import OK, Catalogue, describe, read_picture

@@ -8,7 +8,7 @@ the pictures' own part costs 3 n d d for a photo and a sketch together, once.
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,7 @@ class Matrices(NamedTuple):
     sketch: Float[Array, "d z"]
 
 
+@runtime_checkable
 class TokenRows(Protocol):
     """Tokens of pictures, held in memory or computed when asked for."""
 

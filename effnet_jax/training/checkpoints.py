@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
 from effnet_jax.training.state import TrainState
@@ -146,7 +147,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         ValueError: not a checkpoint of this library, or one that says nothing about its model.
     """
     try:
-        return dict(ocp.JsonCheckpointHandler().restore(folder.absolute() / ABOUT))
+        return dict(ocp.JsonCheckpointHandler().restore(epath.Path(folder.absolute() / ABOUT)))
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} is no checkpoint of effnet_jax, or not whole: {error}") from error
 
@@ -154,7 +155,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 def read_metrics(folder: Path) -> dict[str, float]:
     """Read the selection metrics of a checkpoint; empty where none were measured."""
     try:
-        return dict(ocp.JsonCheckpointHandler(METRICS).restore(folder.absolute() / METRICS))
+        return dict(ocp.JsonCheckpointHandler(METRICS).restore(epath.Path(folder.absolute() / METRICS)))
     except (OSError, ValueError):
         return {}
 
@@ -170,9 +171,9 @@ def read_tree(folder: Path, inside: tuple[str, ...], like: Mapping[str, Any]) ->
     Raises:
         ValueError: tensors that are missing, unexpected or misshapen, all of them by name.
     """
-    handler, folder = ocp.PyTreeCheckpointHandler(), folder.absolute()
+    handler, place = ocp.PyTreeCheckpointHandler(), epath.Path(folder.absolute())
     try:
-        tree = handler.metadata(folder).tree
+        tree = handler.metadata(place).tree
         for name in inside:
             tree = tree[name]
         saved = {_dotted(path): tuple(leaf.shape) for path, leaf in _leaves(tree)}
@@ -194,7 +195,7 @@ def read_tree(folder: Path, inside: tuple[str, ...], like: Mapping[str, Any]) ->
         item = {name: item}
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=one, dtype=x.dtype), item)
-    tree = handler.restore(folder, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
+    tree = handler.restore(place, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
     for name in inside:
         tree = tree[name]
     return tree

@@ -41,8 +41,8 @@ def test_all_figures_are_drawn_as_png_and_svg(run, drawn):
     assert {figure.kind for figure in figures} == set(FIGURES)
     names = {figure.files[0].stem for figure in figures}
     assert names == {
-        "accuracy", "retrieval_random", "retrieval_hardest", "retrieval_tag_01", "retrieval_tag_02", "similarity", "tsne",
-        "attention_distance", "attention", "training",
+        "accuracy", "retrieval_random", "retrieval_hardest", "retrieval_tag_01", "retrieval_tag_02", "similarity",
+        "tsne", "attention_distance", "attention", "training",
     }  # fmt: skip
     for figure in figures:
         png, svg = figure.files

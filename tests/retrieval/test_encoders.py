@@ -39,7 +39,9 @@ def test_embeddings_are_those_of_the_model_at_unit_norm(encoders, images):
 
 def test_batches_do_not_matter(encoders, images):
     whole = encoders.embed_photos(images)
-    np.testing.assert_allclose(whole, np.concatenate([encoders.embed_photos(images[i : i + 1]) for i in range(5)]), atol=1e-6)
+    np.testing.assert_allclose(
+        whole, np.concatenate([encoders.embed_photos(images[i : i + 1]) for i in range(5)]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -80,7 +80,7 @@ def test_refusals_name_what_is_wrong():
     with pytest.raises(ValueError, match="width 7, the vectors 8"):
         top_k(sketches[:, :7], Blocks(vectors), 1)
     sketches[[1, 3], 2] = np.nan
-    with pytest.raises(ValueError, match="2 of 5 queries hold NaN or infinity: rows 1, 3$"):
+    with pytest.raises(ValueError, match=r"2 of 5 queries hold NaN or infinity: rows 1, 3$"):
         top_k(sketches, Blocks(vectors), 1)
     with pytest.raises(ValueError, match="k=-1"):
         top_k(sketches, Blocks(vectors), -1)

@@ -31,8 +31,19 @@ from effnet_jax.files import replacing
 LAYOUT = 1
 INDEX, MODEL, PARTS, UNFINISHED = "index.json", "model", "parts", ".unfinished-"
 PHOTO = np.dtype(
-    [("sha256", "u1", (32,)), ("size", "<i8"), ("mtime_ns", "<i8"), ("path_end", "<i8"), ("part", "<i4"), ("row", "<i4")]
+    [
+        ("sha256", "u1", (32,)),
+        ("size", "<i8"),
+        ("mtime_ns", "<i8"),
+        ("path_end", "<i8"),
+        ("part", "<i4"),
+        ("row", "<i4"),
+    ]
 )
+
+
+class NotWhole(ValueError):
+    """A file that index.json names is missing or cut off."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +135,8 @@ def open_table(folder: Path, manifest: Manifest) -> Table:
     """Map the current files.
 
     Raises:
-        ValueError: a file is missing or not as index.json says.
+        NotWhole: a file is missing or cut off.
+        ValueError: a file is not as index.json says.
     """
     embeddings, photos, paths = generation_files(folder, manifest.generation)
     try:
@@ -134,7 +146,7 @@ def open_table(folder: Path, manifest: Manifest) -> Table:
             np.memmap(paths, np.uint8, "r") if paths.stat().st_size else np.empty(0, np.uint8),
         )
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} is not whole ({error}); run effnet-jax embed on it again.") from error
+        raise NotWhole(f"{folder} is not whole ({error}); run effnet-jax embed on it again.") from error
     n, z = manifest.photos, manifest.width
     ends = int(table.photos["path_end"][-1]) if len(table.photos) and table.photos.dtype == PHOTO else 0
     if table.embeddings.shape != (n, z) or table.photos.shape != (n,) or ends != len(table.paths):

@@ -31,15 +31,17 @@ def write_hits(
     origin = catalogue.encoders.origin
     parts = [
         f"<h1>{len(sketches)} {'sketch' if len(sketches) == 1 else 'sketches'}, {len(catalogue):,} photos</h1>",
-        f'<p class="quiet">index <code>{escape(catalogue.folder)}</code>, written {escape(catalogue.manifest.written)}, '
-        f"encoders of step {escape(origin.get('step', '?'))} ({escape(origin.get('selection', '?'))}). The score is the "
-        "cosine of sketch and photo; equal scores stand in order of the paths.</p>",
+        f'<p class="quiet">index <code>{escape(catalogue.folder)}</code>, written '
+        f"{escape(catalogue.manifest.written)}, encoders of step {escape(origin.get('step', '?'))} "
+        f"({escape(origin.get('selection', '?'))}). The score is the cosine of sketch and photo; equal scores stand in "
+        "order of the paths.</p>",
     ]
     for (name, picture), found in zip(sketches, hits, strict=True):
+        shown = inline(make_thumbnail(picture, 320), "image/jpeg")
         cards = "".join(_card(catalogue, hit) for hit in found)
         parts.append(
             f'<h2>{escape(os.path.basename(name))}</h2><div class="query"><div class="sketch"><div class="card">'
-            f'<div class="frame"><img alt="the sketch" src="{inline(make_thumbnail(picture, 320), "image/jpeg")}"></div>'
+            f'<div class="frame"><img alt="the sketch" src="{shown}"></div>'
             f'<div class="name" title="{escape(name)}">sketch</div></div></div><div class="hits">{cards}</div></div>'
         )
     return write_page(path, "effnet-jax search", "\n".join(parts))

@@ -71,17 +71,10 @@ class Catalogue:
             ValueError: no index there, not whole, or of another layout.
         """
         folder = Path(folder).expanduser().absolute()
-        for last_try in (False, True):
-            manifest = files.read_manifest(folder)
-            if manifest is None:
-                unfinished = " (a build was stopped there: run it again)" if (folder / files.MODEL).is_dir() else ""
-                raise ValueError(f"there is no index in {folder}{unfinished}; effnet-jax embed makes one.")
-            try:
-                table = files.open_table(folder, manifest)
-                break
-            except ValueError:  # a build may have replaced it between the two
-                if last_try:
-                    raise
+        try:
+            manifest, table = _open_present(folder)
+        except files.NotWhole:  # a build may have replaced it between reading index.json and opening what it names
+            manifest, table = _open_present(folder)
         if read_fingerprint(folder / files.MODEL) != manifest.fingerprint:
             raise ValueError(f"{folder} mixes two models: model/ is not the one of index.json; embed again.")
         return cls(folder, manifest, table, Blocks(table.embeddings, rows=block_rows, resident=resident))
@@ -130,7 +123,13 @@ class Catalogue:
         index, score = top_k(self.embed_sketches(sketches, clean=clean), self._blocks, top)
         return [
             [
-                Hit(place + 1, float(score[i, place]), self._table.path(row), row, self.status(row) if check_files else OK)
+                Hit(
+                    place + 1,
+                    float(score[i, place]),
+                    self._table.path(row),
+                    row,
+                    self.status(row) if check_files else OK,
+                )
                 for place, row in enumerate(index[i].tolist())
             ]
             for i in range(len(sketches))
@@ -184,6 +183,14 @@ class Catalogue:
             raise ValueError(f"{self.folder} keeps no tokens; embed with --tokens (tokens=True).")
         places = self._table.photos[np.asarray(rows, np.int64)]
         return np.stack([files.part_array(self.folder, p, "tokens")[r] for p, r in places[["part", "row"]].tolist()])
+
+
+def _open_present(folder: Path) -> tuple[Manifest, Table]:
+    manifest = files.read_manifest(folder)
+    if manifest is None:
+        unfinished = " (a build was stopped there: run it again)" if (folder / files.MODEL).is_dir() else ""
+        raise ValueError(f"there is no index in {folder}{unfinished}; effnet-jax embed makes one.")
+    return manifest, files.open_table(folder, manifest)
 
 
 def read_picture(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
