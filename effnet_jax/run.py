@@ -194,8 +194,11 @@ def choose(experiment: Experiment, checkpoints: Checkpoints) -> dict[str, tuple[
     unfinished = f"latest, run stopped before its {experiment.total_steps} steps"
     chosen = {"last": ("last" if done else unfinished, latest)}
     if "validation" in experiment.splits and (best := checkpoints.best(ON_VALIDATION)) is not None:
-        photos = len(experiment.splits["validation"].photo_ids)
-        chosen["best_on_validation"] = (f"best on validation (MRR, {photos} photos)", best)
+        rule = f"best on validation (MRR, {len(experiment.splits['validation'].photo_ids)} photos)"
+        if best == latest:
+            chosen["last"] = (f"{chosen['last'][0]}, also {rule}", latest)
+        else:
+            chosen["best_on_validation"] = (rule, best)
     if experiment.config.eval.best_on_test and (best := checkpoints.best(ON_TEST)) is not None:
         chosen["best_on_test"] = ("best on test (optimistic)", best)
     return chosen

@@ -16,11 +16,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import Config
+from effnet_jax.models.row_dropout import RowDropout
 from effnet_jax.models.vit import INIT_STD, PRESETS
 
 HEADS = 16
 DROPOUT = 0.2
 _HIGHEST = jax.lax.Precision.HIGHEST
+_PHOTO_INTRA, _SKETCH_INTRA, _INTER_MAP, _PHOTO_INTER, _SKETCH_INTER = 0, 2, 4, 5, 6  # places of dropout; intra has two
 
 Tokens = Float[Array, "b n d"]
 Params = dict[str, Any]
@@ -137,16 +139,18 @@ class TRSM(nnx.Module):
             sketches: likewise.
             keys: one a pair, for dropout; None at test.
         """
-        module, draw = self.inter, _Draw(self.dropout, keys)
+        module, draw = self.inter, RowDropout(self.dropout, keys)
         photo_cls, sketch_cls = photos[:, 0], sketches[:, 0]
-        weights = draw(self._row_map(module.query, module.key, photo_cls, sketches), 4)  # one mask for both streams
+        weights = draw(
+            self._row_map(module.query, module.key, photo_cls, sketches), _INTER_MAP
+        )  # one mask for both streams
         y = self._row_mix(module.photo_value, weights, photos) + photo_cls
-        photo_inter = draw(module.photo_out(y), 5) + y + photo_cls
+        photo_inter = draw(module.photo_out(y), _PHOTO_INTER) + y + photo_cls
         y = self._row_mix(module.sketch_value, weights, sketches) + sketch_cls
-        sketch_inter = draw(module.sketch_out(y), 6) + y + sketch_cls
-        return self._encode(
-            self.intra_row(photos, keys, 0), photo_inter, self.intra_row(sketches, keys, 2), sketch_inter
-        )
+        sketch_inter = draw(module.sketch_out(y), _SKETCH_INTER) + y + sketch_cls
+        photo_intra = self.intra_row(photos, keys, _PHOTO_INTRA)
+        sketch_intra = self.intra_row(sketches, keys, _SKETCH_INTRA)
+        return self._encode(photo_intra, photo_inter, sketch_intra, sketch_inter)
 
     def streams(self, photos: Tokens, sketches: Tokens) -> Streams:
         """Compute all tokens of every stream, as the paper's module does; its CLS rows are those of `__call__`."""
@@ -171,12 +175,12 @@ class TRSM(nnx.Module):
             self.sketch_proj(jnp.concatenate([sketch_intra, sketch_inter], axis=-1)),
         )
 
-    def intra_row(self, x: Tokens, keys: Key[Array, "b"] | None, branch: int) -> Float[Array, "b d"]:
+    def intra_row(self, x: Tokens, keys: Key[Array, "b"] | None, place: int) -> Float[Array, "b d"]:
         """CLS row of the self-attention, its residual, and a linear layer with two residuals."""
-        module, cls, draw = self.intra, x[:, 0], _Draw(self.dropout, keys)
-        weights = draw(self._row_map(module.query, module.key, cls, x), branch)
+        module, cls, draw = self.intra, x[:, 0], RowDropout(self.dropout, keys)
+        weights = draw(self._row_map(module.query, module.key, cls, x), place)
         y = self._row_mix(module.value, weights, x) + cls
-        return draw(module.out(y), branch + 1) + y + cls
+        return draw(module.out(y), place + 1) + y + cls
 
     def photo_part(self, tokens: Float[Array, "g n d"], keys: Key[Array, "g"] | None = None) -> PhotoPart:
         """Compute what a photo brings to every pair."""
@@ -184,7 +188,7 @@ class TRSM(nnx.Module):
             query=self._row_query(self.inter.query, tokens[:, 0]),
             value=self._heads(self.inter.photo_value(tokens)),
             cls=tokens[:, 0],
-            intra=self.intra_row(tokens, keys, 0),
+            intra=self.intra_row(tokens, keys, _PHOTO_INTRA),
         )
 
     def sketch_part(self, tokens: Float[Array, "s n d"], keys: Key[Array, "s"] | None = None) -> SketchPart:
@@ -193,19 +197,19 @@ class TRSM(nnx.Module):
             key=self._heads(self.inter.key(tokens)),
             value=self._heads(self.inter.sketch_value(tokens)),
             cls=tokens[:, 0],
-            intra=self.intra_row(tokens, keys, 2),
+            intra=self.intra_row(tokens, keys, _SKETCH_INTRA),
         )
 
     def all_pairs(self, photos: PhotoPart, sketches: SketchPart, keys: Key[Array, "s g"] | None = None) -> PairEncoding:
         """Encode every sketch with every photo: axes (s, g, ...). For training; retrieval has a shorter way."""
-        draw = _Draw(self.dropout, keys)
-        weights = draw(rearrange(pair_map(photos.query, sketches.key), "k g s n -> s g k n"), 4)
+        draw = RowDropout(self.dropout, keys)
+        weights = draw(rearrange(pair_map(photos.query, sketches.key), "k g s n -> s g k n"), _INTER_MAP)
         join = "s g k e -> s g (k e)"
         y = rearrange(jnp.einsum("sgkn,gkne->sgke", weights, photos.value), join) + photos.cls
-        photo_inter = draw(self.inter.photo_out(y), 5) + y + photos.cls
+        photo_inter = draw(self.inter.photo_out(y), _PHOTO_INTER) + y + photos.cls
         sketch_cls = sketches.cls[:, None]
         y = rearrange(jnp.einsum("sgkn,skne->sgke", weights, sketches.value), join) + sketch_cls
-        sketch_inter = draw(self.inter.sketch_out(y), 6) + y + sketch_cls
+        sketch_inter = draw(self.inter.sketch_out(y), _SKETCH_INTER) + y + sketch_cls
         return self._encode(
             jnp.broadcast_to(photos.intra, photo_inter.shape),
             photo_inter,
@@ -272,25 +276,6 @@ def pair_map(query: Float[Array, "g k e"], key: Float[Array, "s k n e"]) -> Floa
         preferred_element_type=wide_dtype(key),
     )
     return jax.nn.softmax(rearrange(flat, "k g (s n) -> k g s n", s=s), axis=-1).astype(key.dtype)
-
-
-class _Draw:
-    """Dropout with a key of its own for each row and each place in the module; passes all through without keys."""
-
-    def __init__(self, rate: float, keys: Key[Array, "*rows"] | None):
-        self.rate, self.keys = rate, keys
-
-    def __call__(self, x: Float[Array, "..."], branch: int) -> Float[Array, "..."]:
-        if self.keys is None or not self.rate:
-            return x
-        keys, rest = self.keys, x.shape[self.keys.ndim :]
-
-        def mask(key: Key[Array, ""]) -> Array:
-            return jax.random.bernoulli(jax.random.fold_in(key, branch), 1 - self.rate, rest)
-
-        for _ in range(keys.ndim):
-            mask = jax.vmap(mask)
-        return jnp.where(mask(keys), x / (1 - self.rate), 0).astype(x.dtype)
 
 
 def _linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:

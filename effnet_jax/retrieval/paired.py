@@ -12,16 +12,20 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM
-from effnet_jax.retrieval.pair_scoring import PHOTO_BLOCK
+from effnet_jax.retrieval.pair_scoring import PHOTO_BLOCK, TokenRows
 from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_scores
-from effnet_jax.retrieval.tokens import EncodedTokens
 
 Params = dict[str, Any]
 KS = (1, 5, 10)
 
 
 def paired_scores(
-    trsm: FunctionalTRSM, params: Params, sketches: EncodedTokens, photos: EncodedTokens, order: Int[np.ndarray, " s"]
+    trsm: FunctionalTRSM,
+    params: Params,
+    sketches: TokenRows,
+    photos: TokenRows,
+    order: Int[np.ndarray, " s"],
+    black: Float[np.ndarray, "1 n d"],
 ) -> Float32[np.ndarray, "s g"]:
     """Score as the published evaluation does.
 
@@ -31,6 +35,7 @@ def paired_scores(
         sketches: tokens of the sketches.
         photos: tokens of the gallery.
         order: a permutation of the sketches.
+        black: tokens of a black picture.
 
     Returns:
         Cosines, rows in the sketches' own order.
@@ -38,7 +43,6 @@ def paired_scores(
     encode = jax.jit(trsm.call(TRSM.__call__))
     g = len(photos)
     scores = np.empty((len(sketches), g), np.float32)
-    black = sketches.black()
     for start in range(0, len(order), g):
         rows = order[start : start + g]
         photo_parts, sketch_parts = [], []
@@ -57,10 +61,11 @@ def paired_scores(
 def rank_paired(
     trsm: FunctionalTRSM,
     params: Params,
-    sketches: EncodedTokens,
-    photos: EncodedTokens,
+    sketches: TokenRows,
+    photos: TokenRows,
     photo_index: Int[np.ndarray, " s"],
     *,
+    black: Float[np.ndarray, "1 n d"],
     shuffles: int,
 ) -> tuple[Ranking, str]:
     """Rank by the published evaluation under several seeded orders of the queries.
@@ -71,7 +76,7 @@ def rank_paired(
     rankings = []
     for seed in range(shuffles):
         order = np.random.default_rng(seed).permutation(len(sketches))
-        rankings.append(rank_scores(paired_scores(trsm, params, sketches, photos, order), photo_index))
+        rankings.append(rank_scores(paired_scores(trsm, params, sketches, photos, order, black), photo_index))
     spread = []
     for k in (k for k in KS if k <= len(photos)):
         values = [100 * accuracy_at_k(ranking, k) for ranking in rankings]

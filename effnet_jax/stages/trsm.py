@@ -68,7 +68,9 @@ def trsm_stage(experiment: Experiment) -> Stage:
             scores = scorer.shortlist(*tokens(split), chosen)
             note = f"rerank: the encoder's first {chosen.shape[1]} photos, scored anew; the others follow in its order."
             return Ranked(rerank(shorten(first.ranking, chosen.shape[1]), scores, truth, top=TOP), notes=(note,))
-        ranking, note = rank_paired(trsm, params["trsm"], *tokens(split), truth, shuffles=config.eval.paired_shuffles)
+        sketches, photos = tokens(split)
+        black, shuffles = sketches.black(), config.eval.paired_shuffles
+        ranking, note = rank_paired(trsm, params["trsm"], sketches, photos, truth, black=black, shuffles=shuffles)
         return Ranked(ranking, notes=(note,))
 
     return Stage(

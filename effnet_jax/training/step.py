@@ -32,7 +32,7 @@ def make_train_step(
         (loss, terms), gradient = gradient_of(state.params, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
-        scalars = {"loss": loss, **terms, "gradient_norm": optax.global_norm(gradient)}
+        scalars = {"loss": loss, **terms, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(step=state.step + 1, params=params, opt_state=opt_state), scalars
 
     whole = replicated(mesh)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from effnet_jax.weights.names import nest, timm_vit, to_ours
+from effnet_jax.weights.names_effnet import effnet_mstr, effnet_trsm
 
 FOLDER = Path(__file__).parent / "goldens"
 
@@ -35,6 +36,25 @@ def encoder_params(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
     flat["head", "kernel"] = to_ours(tensors["mlp_head.0.weight"], "linear")
     flat["head", "bias"] = to_ours(tensors["mlp_head.0.bias"], "same")
     return nest(flat)
+
+
+def trsm_params(tensors: dict[str, np.ndarray], prefix: str = "trsm.", z: int = 8) -> dict[str, Any]:
+    """Lay an original TRSM, or gradients of it, into our nested dict; heads that it lacks are zero, of width z."""
+    flat = {}
+    for name, target in effnet_trsm(prefix).items():
+        if name in tensors:
+            flat[target.path] = to_ours(tensors[name], target.layout)
+    width = len(flat["photo_proj", "bias"])
+    for head in ("photo_head", "sketch_head"):
+        flat.setdefault((head, "kernel"), np.zeros((width, z), np.float32))
+        flat.setdefault((head, "bias"), np.zeros(z, np.float32))
+    return jax.tree.map(jnp.asarray, nest(flat))
+
+
+def mstr_params(tensors: dict[str, np.ndarray], prefix: str = "recycle_model.") -> dict[str, Any]:
+    """Lay an original MSTR, or gradients of it, into our nested dict."""
+    table = effnet_mstr(prefix)
+    return jax.tree.map(jnp.asarray, nest({t.path: to_ours(tensors[name], t.layout) for name, t in table.items()}))
 
 
 def nhwc(images: np.ndarray) -> jax.Array:

@@ -1,0 +1,12 @@
+"""Stage 2 on QMUL-Chair-V1: TRSM on the frozen encoders of a run of configs/chair_v1.py, by the paper's recipe.
+
+python main.py --config configs/chair_v1_trsm.py --workdir runs/chair_v1_trsm --config.init_from=runs/chair_v1
+"""
+
+from effnet_jax.config import paper, with_trsm
+
+
+def get_config():
+    config = with_trsm(paper())  # arXiv 2406.11551, stage 2: learning rate 6e-7, 200 epochs, dropout 0.2
+    config.data.name = "qmul_chair_v1"
+    return config

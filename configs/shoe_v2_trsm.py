@@ -1,0 +1,12 @@
+"""Stage 2 on QMUL-Shoe-V2: TRSM on the frozen encoders of a run of configs/shoe_v2.py, by the paper's recipe.
+
+python main.py --config configs/shoe_v2_trsm.py --workdir runs/shoe_v2_trsm --config.init_from=runs/shoe_v2
+"""
+
+from effnet_jax.config import paper, with_trsm
+
+
+def get_config():
+    config = with_trsm(paper())  # arXiv 2406.11551, stage 2: learning rate 6e-7, 200 epochs, dropout 0.2
+    config.data.name = "qmul_shoe_v2"
+    return config
