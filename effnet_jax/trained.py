@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 
+from effnet_jax.config import Config, ModelConfig, TrsmConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
-from effnet_jax.retrieval.encoders import Encoders, read_model_config
+from effnet_jax.models.trsm import make_functional_trsm
+from effnet_jax.retrieval.encoders import Encoders, PairModule, read_model_config
 from effnet_jax.training.checkpoints import read_about, read_metrics, read_tree
 from effnet_jax.training.workdir import CHECKPOINTS
 
@@ -45,7 +47,8 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
         "data": about.get("data", {}),
     }
     preprocessing = Preprocessing.from_dict(about["preprocessing"])
-    return Encoders(config, preprocessing, jax.device_get(_read_params(folder, about, like)), origin)
+    params = jax.device_get(_read_params(folder, about, like))
+    return Encoders(config, preprocessing, params, origin, _read_pair_module(folder, about, config))
 
 
 def _read_params(folder: Path, about: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +56,15 @@ def _read_params(folder: Path, about: dict[str, Any], like: dict[str, Any]) -> d
     if about.get("trsm", {}).get("enabled"):
         return read_tree(folder.parent.parent / "encoders", (), like)
     return read_tree(folder / "state", ("params", "model"), like)
+
+
+def _read_pair_module(folder: Path, about: dict[str, Any], model: ModelConfig) -> PairModule | None:
+    if not about.get("trsm", {}).get("enabled"):
+        return None
+    config = TrsmConfig(**about["trsm"])
+    init = make_functional_trsm(Config(model=model, trsm=config)).init
+    like = jax.eval_shape(init, jax.random.key(0))
+    return PairModule(config, jax.device_get(read_tree(folder / "state", ("params", "trsm"), like)))
 
 
 def choose_checkpoint(run: Path, choose: str) -> tuple[Path, str]:

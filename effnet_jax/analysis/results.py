@@ -76,15 +76,13 @@ def read_results(run: str | os.PathLike[str], name: str | None = None) -> Result
         raise ValueError(
             f"{run} has no metrics.json: it is no evaluated run. Train it, or run main.py --mode=evaluate."
         )
-    present = sorted(p.parent.name for p in run.glob("*/ranks.csv"))
+    results = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["results"]
+    present = {folder_of(f): f for f in results if (run / folder_of(f) / "ranks.csv").is_file()}
     if name is None:
         name = next((n for n in PREFERRED if n in present), PREFERRED[-1])
     if name not in present:
-        raise ValueError(f"{run} has no evaluation {name!r}; it has {', '.join(present) or 'none'}.")
-    results = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["results"]
-    figures = next((f for f in results if folder_of(f) == name), None)
-    if figures is None:
-        raise ValueError(f"{run / 'metrics.json'} says nothing about {name}; evaluate the run again.")
+        raise ValueError(f"{run} has no evaluation {name!r}; it has {', '.join(sorted(present)) or 'none'}.")
+    figures = present[name]
     embeddings = run / name / "embeddings.npz"
     if not embeddings.exists():  # other protocols than the encoder's rank the same embeddings
         embeddings = run / name.removesuffix(f"_{figures.get('protocol')}") / "embeddings.npz"

@@ -20,6 +20,8 @@ EPILOG = """
 
   effnet-jax search photographed.jpg --clean --index index/ --html found.html
 
+  effnet-jax search drawing.png --rerank --index index/
+
   effnet-jax search sketches/ --index index/ --top 3 --json > found.json
 
 Exit status: 0 done; 1 a sketch could not be read (the others are searched).
@@ -33,6 +35,10 @@ def search(
     clean: Annotated[
         bool, typer.Option("--clean", help="The drawings are photographs or scans: make them black on white first.")
     ] = False,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Score the first photos anew with TRSM (stage-2 run, embed --tokens).")
+    ] = False,
+    shortlist: Annotated[int, typer.Option(min=1, help="Photos that --rerank scores anew.")] = 100,
     html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails to this file.")] = None,
     block_rows: Annotated[
         int, typer.Option(min=1, help="Photos compared at a time: bounds the memory, about 2 KB each at width 512.")
@@ -58,7 +64,9 @@ def search(
         from effnet_jax.data.clean_sketch import clean_sketch
 
         pictures = [(path, clean_sketch(picture)) for path, picture in pictures]
-    hits = catalogue.search_many([picture for _, picture in pictures], top=top)
+    hits = catalogue.search_many(
+        [picture for _, picture in pictures], top=top, rerank=rerank, shortlist=shortlist
+    )  # fmt: skip
     names = [path for path, _ in pictures]
     if html is not None:
         from effnet_jax.retrieval.catalogue.page import write_hits

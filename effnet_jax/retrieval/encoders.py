@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float16, Float32, UInt8
 
-from effnet_jax.config import ModelConfig, from_mapping
+from effnet_jax.config import ModelConfig, TrsmConfig, from_mapping
 from effnet_jax.data.preprocessing import Preprocessing, normalise
 from effnet_jax.files import replacing
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
@@ -29,7 +29,21 @@ from effnet_jax.weights.names import nest
 
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
+TRSM_PREFIX = "trsm."  # of its tensors' names
 _NO_EFFECT = ("weights", "remat")  # fields of ModelConfig that change no output of trained parameters
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairModule:
+    """TRSM of a stage-2 run, which scores a sketch and a photo together by their tokens.
+
+    Attributes:
+        config: of TRSM.
+        params: its parameters.
+    """
+
+    config: TrsmConfig
+    params: Params
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,16 +55,18 @@ class Encoders:
         preprocessing: how pixels become numbers.
         params: parameters of both encoders.
         origin: where they come from, for people: run, step, how it was chosen, training data.
+        pair_module: TRSM, where the run is one of stage 2.
     """
 
     config: ModelConfig
     preprocessing: Preprocessing
     params: Params
     origin: Mapping[str, Any]
+    pair_module: PairModule | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides an embedding: architecture, preprocessing and parameters."""
+        """SHA-256 of all that decides an embedding: architecture, preprocessing and parameters, but not TRSM."""
         architecture = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in _NO_EFFECT}
         digest = hashlib.sha256(json.dumps([architecture, self.preprocessing.to_dict()], sort_keys=True).encode())
         for name, tensor in sorted(flatten(self.params).items()):
@@ -73,11 +89,18 @@ class Encoders:
         embeddings, tokens = self._photos_with_tokens(self._on_mesh, self._put(images))
         return np.asarray(embeddings)[: len(images)], np.asarray(tokens)[: len(images)]
 
+    def sketch_tokens(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float16[np.ndarray, "b n d"]:
+        """Give the final-norm tokens of resized sketches."""
+        return np.asarray(self._sketches_with_tokens(self._on_mesh, self._put(images))[1])[: len(images)]
+
     def save(self, folder: Path) -> None:
         """Write the encoders into a folder; model.json comes last, and says that all is there."""
         from safetensors.numpy import save_file
 
-        tensors = {name: np.ascontiguousarray(x, np.float32) for name, x in flatten(self.params).items()}
+        tensors = flatten(self.params)
+        if self.pair_module is not None:
+            tensors |= {TRSM_PREFIX + name: x for name, x in flatten(self.pair_module.params).items()}
+        tensors = {name: np.ascontiguousarray(x, np.float32) for name, x in tensors.items()}
         with replacing(folder / WEIGHTS) as temporary:
             save_file(tensors, temporary, metadata={"fingerprint": self.fingerprint})
         content = {
@@ -85,6 +108,7 @@ class Encoders:
             "fingerprint": self.fingerprint,
             "model": dataclasses.asdict(self.config),
             "preprocessing": self.preprocessing.to_dict(),
+            "trsm": None if self.pair_module is None else dataclasses.asdict(self.pair_module.config),
             "origin": dict(self.origin),
         }
         with replacing(folder / MODEL) as temporary:
@@ -120,6 +144,10 @@ class Encoders:
     def _photos_with_tokens(self) -> Callable[..., Any]:
         return self._compile(self._model.encode_photos, tokens=True)
 
+    @cached_property
+    def _sketches_with_tokens(self) -> Callable[..., Any]:
+        return self._compile(self._model.encode_sketches, tokens=True)
+
     def _compile(self, encode: Callable[..., Any], *, tokens: bool) -> Callable[..., Any]:
         def embed(params: Params, images: UInt8[Array, "b h w 3"]) -> Any:
             encoding = encode(params, normalise(images, self.preprocessing))
@@ -145,12 +173,15 @@ def load_encoders(folder: str | os.PathLike[str]) -> Encoders:
         origin, fingerprint = content["origin"], content["fingerprint"]
         with safe_open(folder / WEIGHTS, "numpy") as file:
             theirs = (file.metadata() or {}).get("fingerprint")
-            params = _nest({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118, not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        scorer = {name[len(TRSM_PREFIX) :]: x for name, x in tensors.items() if name.startswith(TRSM_PREFIX)}
+        params = _nest({name: x for name, x in tensors.items() if not name.startswith(TRSM_PREFIX)})
+        pair_module = PairModule(TrsmConfig(**content["trsm"]), _nest(scorer)) if content.get("trsm") else None
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
     if theirs != fingerprint:
         raise ValueError(f"{folder} mixes two models: {WEIGHTS} and {MODEL} were not written together.")
-    encoders = Encoders(config, preprocessing, params, origin)
+    encoders = Encoders(config, preprocessing, params, origin, pair_module)
     encoders.__dict__["fingerprint"] = fingerprint  # as it was when saved; hashing all weights would cost a second
     return encoders
 

@@ -14,7 +14,7 @@ from effnet_jax.analysis.attention_distance import layer_statistics, pixel_dista
 from effnet_jax.analysis.attention_overlay import patch_attention
 from effnet_jax.analysis.figures import FIGURES, draw_figures
 from effnet_jax.analysis.report import write_report
-from effnet_jax.analysis.results import read_results
+from effnet_jax.analysis.results import folder_of, read_results
 from effnet_jax.analysis.similarity import similarities
 from effnet_jax.analysis.training_curves import read_scalars
 from effnet_jax.analysis.tsne import embed_in_the_plane
@@ -90,21 +90,34 @@ def test_data_that_moved_or_changed_are_said_and_the_rest_is_drawn(run, tmp_path
 def test_unknown_names_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match="unknown figures tnse; there are accuracy"):
         draw_figures(run, only=["tnse"])
-    with pytest.raises(ValueError, match="no evaluation 'first'; it has best_on_validation, last"):
+    with pytest.raises(ValueError, match=r"no evaluation 'first'; it has .*last"):
         draw_figures(run, name="first")
     with pytest.raises(ValueError, match=r"has no metrics\.json"):
         draw_figures(tmp_path)
 
 
 def test_results_are_read_back_as_they_were_measured(run):
-    for name in ("last", "best_on_validation"):
+    names = [folder_of(result) for result in json.loads((run / "metrics.json").read_text())["results"]]
+    assert "last" in names
+    for name in names:
         results = read_results(run, name)
         again = rank_gallery(results.sketches, results.photos, results.photo_index)
         for field in ("better", "tied", "candidates", "top_index"):
             np.testing.assert_array_equal(getattr(results.ranking, field), getattr(again, field), err_msg=field)
         np.testing.assert_allclose(results.ranking.top_score, again.top_score, atol=1e-6)
         assert results.figures["acc@1"]["value"] == pytest.approx(accuracy_at_k(again, 1))
-    assert read_results(run).name == "best_on_validation"
+    assert read_results(run).name == ("best_on_validation" if "best_on_validation" in names else "last")
+
+
+def test_entries_of_metrics_name_their_folders():
+    for selection, protocol, folder in (
+        ("last", "encoder", "last"),
+        ("last, also best on validation (MRR, 20 photos)", "encoder", "last"),
+        ("latest, run stopped before its 9 steps", "encoder", "last"),
+        ("best on validation (MRR, 20 photos)", "rerank", "best_on_validation_rerank"),
+        ("best on test (optimistic)", "encoder", "best_on_test"),
+    ):
+        assert folder_of({"selection": selection, "protocol": protocol}) == folder
 
 
 def test_curve_and_similarities(run):

@@ -140,6 +140,9 @@ def _claim(folder: Path, manifest: Manifest | None, encoders: Encoders | None) -
             f"  there: {_origin(ours)}\n  given: {_origin(encoders)}\n"
             "Embed into another folder (--out), or remove that one first."
         )
+    if encoders is not None and encoders.pair_module is not None:
+        encoders.save(place)  # a stage-2 run on the same encoders brings what re-ranks
+        return encoders
     return ours
 
 

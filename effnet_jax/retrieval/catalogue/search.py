@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Float32, UInt8
+from jaxtyping import Float16, Float32, Int, UInt8
 from PIL import Image
 
 from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
+from effnet_jax.retrieval.catalogue.rerank import SHORTLIST, Reranker
 from effnet_jax.retrieval.encoders import Encoders, load_encoders, read_fingerprint
 from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
@@ -102,12 +103,19 @@ class Catalogue:
         """Absolute paths of all photos, in order of their bytes."""
         return self._table.all_paths()
 
-    def search(self, sketch: Picture, *, top: int = 10, clean: bool = False, check_files: bool = True) -> list[Hit]:
-        """Find the photos most like a sketch; arguments as in `search_many`."""
-        return self.search_many([sketch], top=top, clean=clean, check_files=check_files)[0]
+    def search(self, sketch: Picture, **options: Any) -> list[Hit]:
+        """Find the photos most like a sketch; options as in `search_many`."""
+        return self.search_many([sketch], **options)[0]
 
     def search_many(
-        self, sketches: Sequence[Picture], *, top: int = 10, clean: bool = False, check_files: bool = True
+        self,
+        sketches: Sequence[Picture],
+        *,
+        top: int = 10,
+        clean: bool = False,
+        rerank: bool = False,
+        shortlist: int = SHORTLIST,
+        check_files: bool = True,
     ) -> list[list[Hit]]:
         """Find the photos most like each sketch: every photo is compared, equal scores come in order of the paths.
 
@@ -115,12 +123,21 @@ class Catalogue:
             sketches: RGB arrays, paths, bytes of picture files, or Pillow images.
             top: photos a sketch; all of them where there are fewer.
             clean: turn photographed or scanned drawings into black on white first.
+            rerank: score the first photos anew with TRSM; the index must be of a stage-2 run and keep tokens.
+            shortlist: photos that are scored anew, at least `top`.
             check_files: look whether each photo found is still where and what it was.
 
         Raises:
             DecodeError: a sketch that is no picture.
+            ValueError: re-ranking without tokens or without TRSM.
         """
-        index, score = top_k(self.embed_sketches(sketches, clean=clean), self._blocks, top)
+        if not sketches:
+            return []
+        small = self._resized(sketches, clean)
+        first = max(top, shortlist) if rerank else top
+        index, score = top_k(self._embed(small), self._blocks, first)
+        if rerank:
+            index, score = (x[:, :top] for x in self._reranker(small, index))
         return [
             [
                 Hit(
@@ -139,13 +156,24 @@ class Catalogue:
         """Embed sketches as `search` does; unit norm."""
         if not sketches:
             return np.empty((0, self.manifest.width), np.float32)
+        return self._embed(self._resized(sketches, clean))
+
+    @cached_property
+    def _reranker(self) -> Reranker:
+        if not self.manifest.tokens:
+            raise ValueError(f"{self.folder} keeps no tokens to re-rank by; embed with --tokens (tokens=True).")
+        return Reranker(self.encoders, self)
+
+    def _resized(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s h w 3"]:
         how = self.encoders.preprocessing
         images = [read_picture(sketch) for sketch in sketches]
         if clean:
             from effnet_jax.data.clean_sketch import clean_sketch
 
             images = [clean_sketch(image) for image in images]
-        small = np.stack([resize(image, how.image_size, how.resample) for image in images])
+        return np.stack([resize(image, how.image_size, how.resample) for image in images])
+
+    def _embed(self, small: UInt8[np.ndarray, "s h w 3"]) -> Float32[np.ndarray, "s z"]:
         return np.concatenate([self.encoders.embed_sketches(small[i : i + 64]) for i in range(0, len(small), 64)])
 
     def status(self, row: int) -> str:
@@ -173,7 +201,7 @@ class Catalogue:
         except (OSError, TypeError) as error:
             raise ValueError(f"{self.folder} was rebuilt while it was open; open it again ({error}).") from error
 
-    def tokens(self, rows: Sequence[int]) -> Float16[np.ndarray, "r n d"]:
+    def tokens(self, rows: Sequence[int] | Int[np.ndarray, " r"]) -> Float16[np.ndarray, "r n d"]:
         """Give the photos' final-norm tokens, CLS first, which a pair scorer compares with a sketch's.
 
         Raises:
