@@ -25,11 +25,12 @@ code { font: 13px/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overf
 table { border-collapse: collapse; margin: 10px 0 16px; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 18px 5px 0; text-align: right; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; color: var(--grey); font-size: 14px; }
-th:first-child, td:first-child { text-align: left; }
-td.text { text-align: left; overflow-wrap: anywhere; }
+td { white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
+td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 .figure { margin: 12px 0 8px; }
-.figure img { max-width: 100%; height: auto; display: block; border: 1px solid var(--line); border-radius: 6px; }
+.figure img { max-width: min(100%, 1100px); height: auto; display: block; border: 1px solid var(--line); border-radius: 6px; }
 .query { display: flex; gap: 20px; align-items: flex-start; margin-top: 12px; }
 .sketch { flex: 0 0 180px; position: sticky; top: 12px; }
 .hits { flex: 1; display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px; }

@@ -1,6 +1,6 @@
 """Score an index's first photos anew, sketch and photo together: TRSM on the tokens that the index keeps."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
@@ -11,9 +11,8 @@ from effnet_jax.retrieval.encoders import Encoders
 from effnet_jax.retrieval.pair_scoring import PairScorer
 from effnet_jax.sharding import make_mesh
 
-SHORTLIST = 100  # photos scored anew for each sketch
 
-
+@runtime_checkable
 class KeptTokens(Protocol):
     """An index that keeps its photos' tokens."""
 

@@ -17,11 +17,11 @@ from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
-from effnet_jax.retrieval.catalogue.rerank import SHORTLIST, Reranker
 from effnet_jax.retrieval.encoders import Encoders, load_encoders, read_fingerprint
 from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
 OK, MISSING, CHANGED = "ok", "missing", "changed"
+SHORTLIST = 100  # photos that re-ranking scores anew for each sketch
 Picture = UInt8[np.ndarray, "h w 3"] | bytes | str | os.PathLike[str] | Image.Image
 
 
@@ -159,7 +159,9 @@ class Catalogue:
         return self._embed(self._resized(sketches, clean))
 
     @cached_property
-    def _reranker(self) -> Reranker:
+    def _reranker(self) -> Any:
+        from effnet_jax.retrieval.catalogue.rerank import Reranker
+
         if not self.manifest.tokens:
             raise ValueError(f"{self.folder} keeps no tokens to re-rank by; embed with --tokens (tokens=True).")
         return Reranker(self.encoders, self)
