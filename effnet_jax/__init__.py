@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from effnet_jax.models.effnet import EffNet, FunctionalEffNet, make_functional
     from effnet_jax.models.encoder import Encoder, Encoding
     from effnet_jax.models.vit import ViT
+    from effnet_jax.retrieval.catalogue.build import build_catalogue
+    from effnet_jax.retrieval.catalogue.search import Catalogue
     from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_gallery
     from effnet_jax.run import evaluate, train
+    from effnet_jax.trained import trained_encoders
 
 _HOMES = {
+    "Catalogue": "retrieval.catalogue.search",
     "Config": "config",
     "ConfigError": "config",
     "EffNet": "models.effnet",
@@ -33,15 +37,18 @@ _HOMES = {
     "ViT": "models.vit",
     "accuracy_at_k": "retrieval.ranking",
     "alignment_loss": "losses",
+    "build_catalogue": "retrieval.catalogue.build",
     "evaluate": "run",
     "info_nce": "losses",
     "load_split": "data.source",
     "make_functional": "models.effnet",
     "rank_gallery": "retrieval.ranking",
     "train": "run",
+    "trained_encoders": "trained",
 }
 
 __all__ = [
+    "Catalogue",
     "Config",
     "ConfigError",
     "EffNet",
@@ -54,12 +61,14 @@ __all__ = [
     "ViT",
     "accuracy_at_k",
     "alignment_loss",
+    "build_catalogue",
     "evaluate",
     "info_nce",
     "load_split",
     "make_functional",
     "rank_gallery",
     "train",
+    "trained_encoders",
 ]
 
 __version__ = "0.1.0"

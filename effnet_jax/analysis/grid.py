@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from PIL import Image
 
+from effnet_jax.files import replacing
 from effnet_jax.retrieval.ranking import Ranking
 
 INK, GREY, LINE = "#1b1f24", "#6e7681", "#d8dee4"
@@ -20,7 +21,6 @@ TRUE, MISSED = "#00785a", "#b3450b"  # a green and an orange that stay apart for
 MARGIN, GAP, SKETCH_GAP, HEADER, CAPTION, FOOT, PADDING = 24, 8, 26, 104, 34, 10, 4  # pixels at width 1200
 
 
-@runtime_checkable
 @runtime_checkable
 class Pictures(Protocol):
     """What the grid needs of a data split."""
@@ -72,13 +72,13 @@ def retrieval_grid(
     columns: int = 10,
     width: int = 1200,
 ) -> Path:
-    """Draw one line per query and save it as PNG.
+    """Draw one line per query and save it as PNG, or as SVG where the path ends so.
 
     Args:
         pictures: a data split, in whose order the ranking is.
         ranking: with `top_index` of at least one photo.
         queries: rows to draw, from top to bottom.
-        path: of the PNG; its folder is made.
+        path: of the file; its folder is made.
         title: first line, such as the data set.
         subtitle: second line, such as the accuracies with their counts.
         columns: photos per line; fewer where the ranking lists fewer.
@@ -105,8 +105,11 @@ def retrieval_grid(
     for line, i in enumerate(rows):
         _annotate(figure, layout, line, ranking, i, pictures.sketch_ids[i], int(pictures.photo_index[i]))
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, format="png")
+    with replacing(path) as temporary:
+        if path.suffix == ".svg":
+            figure.savefig(temporary, format="svg", metadata={"Date": None})
+        else:
+            figure.savefig(temporary, dpi=72, format="png")
     return path
 
 
@@ -162,7 +165,7 @@ def _figure(canvas: np.ndarray) -> Any:
     from matplotlib.figure import Figure
 
     height, width = canvas.shape[:2]
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+    figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="white")  # a pixel is a point, in SVG too
     FigureCanvasAgg(figure)
     figure.figimage(canvas, 0, 0, origin="upper")
     return figure
@@ -171,7 +174,7 @@ def _figure(canvas: np.ndarray) -> Any:
 def _text(figure, layout, x, y, text, *, size, limit, colour=INK, weight="normal", align="left"):
     """Text whose baseline is y pixels below the top, made smaller where it is wider than `limit` pixels."""
     drawn = figure.text(x / layout.width, 1 - y / layout.height, text, ha=align, va="baseline", parse_math=False)
-    drawn.set(fontsize=size * layout.scale * 0.72, color=colour, fontweight=weight)  # 100 dots, 72 points an inch
+    drawn.set(fontsize=size * layout.scale, color=colour, fontweight=weight)
     renderer = figure.canvas.get_renderer()
     while drawn.get_window_extent(renderer).width > limit and drawn.get_fontsize() > 1:  # hinting: not quite linear
         drawn.set_fontsize(0.95 * drawn.get_fontsize())
@@ -183,7 +186,7 @@ def _frame(figure, layout, x, y, size, *, colour, thickness):
 
     x, y, size = x - thickness / 2, y - thickness / 2, size + thickness
     corner = x, layout.height - y - size
-    figure.add_artist(Rectangle(corner, size, size, fill=False, ec=colour, lw=thickness * 0.72, transform=None))
+    figure.add_artist(Rectangle(corner, size, size, fill=False, ec=colour, lw=thickness, transform=None))
 
 
 def _write_header(figure, layout, title, subtitle):

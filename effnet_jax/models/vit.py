@@ -208,12 +208,16 @@ class ViT(nnx.Module):
                 f"ViT was built for images (b, {self.image_size}, {self.image_size}, 3) but got {images.shape}; "
                 "resize the images, or build it with that image_size."
             )
-        x = self._embed_patches(images.astype(self.dtype))  # (b, n-1, d)
-        cls = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (x.shape[0], 1, self.width))
-        x = jnp.concatenate([cls, x], axis=1) + self.pos_embed[...].astype(x.dtype)  # (b, n, d)
+        x = self.embed(images)
         for block in self.blocks:
             x = nnx.remat(Block.__call__)(block, x) if self.remat else block(x)
         return self.norm(x)
+
+    def embed(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b n d"]:
+        """Turn images into the tokens that the first block sees: patches behind the CLS token, positions added."""
+        x = self._embed_patches(images.astype(self.dtype))  # (b, n-1, d)
+        cls = jnp.broadcast_to(self.cls_token[...].astype(x.dtype), (x.shape[0], 1, self.width))
+        return jnp.concatenate([cls, x], axis=1) + self.pos_embed[...].astype(x.dtype)  # (b, n, d)
 
     def _embed_patches(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b m d"]:
         if isinstance(self.patch_embed, ConvStem):

@@ -12,7 +12,7 @@ QUERY_BLOCK = 256  # queries a block
 GALLERY_BLOCK = 131_072  # photos a block
 NORM_FLOOR = 1e-12
 
-_GROUP = 128  # neighbouring photos under one maximum in the search for the first ten; also the padding of a block
+GROUP = 128  # neighbouring photos under one maximum in the search for the first ten; also the padding of a block
 _ROWS = 8  # padding of a block of queries
 
 
@@ -56,8 +56,8 @@ def count_better(
             f"Blocks must be >= 1, top >= 0; got query_block={query_block}, gallery_block={gallery_block}, top={top}."
         )
     s, g = len(queries), len(gallery)
-    rows = _block_size(s, query_block, _ROWS)
-    columns = _block_size(g, gallery_block, _GROUP)
+    rows = block_size(s, query_block, _ROWS)
+    columns = block_size(g, gallery_block, GROUP)
     starts = range(0, g, columns)
     tiles = [_scale(gallery if g <= columns else gallery[j : j + columns], columns, normalise) for j in starts]
     _refuse_not_finite(names[1], np.arange(g), [norms for _, norms in tiles])
@@ -116,7 +116,7 @@ def _score_tile(
         best = jnp.maximum(best, jnp.max(jnp.where(here, own_scores, -jnp.inf), axis=1))
         better, tied = _count_two((scores > best[:, None]) & real, (scores == best[:, None]) & real)
         tied -= jnp.sum(here & (own_scores == best[:, None]), axis=1)
-        index, score = _first(scores, real, top)
+        index, score = first_columns(scores, real, top)
         return best, better, tied, index + first, score
 
     def skip(arguments):
@@ -133,21 +133,23 @@ def _count_two(a: Bool[Array, "q p"], b: Bool[Array, "q p"]) -> tuple[Int32[Arra
     return jax.lax.reduce((a.astype(jnp.int32), b.astype(jnp.int32)), (zero, zero), add, (1,))
 
 
-def _first(scores, real, top):
-    """Columns and scores of the `top` best in each row, equal scores by column.
+def first_columns(
+    scores: Float32[Array, "q p"], real: Bool[Array, " p"], top: int
+) -> tuple[Int32[Array, "q k"], Float32[Array, "q k"]]:
+    """Columns and scores of the `top` best in each row, equal scores by column; columns that are not `real` come last.
 
     top_k over the maxima of groups of neighbours, then over the members of the best groups. Exact: an item among the
     first k has fewer than k groups before its own.
     """
     q, p = scores.shape
-    if p // _GROUP <= 4 * top:
+    if p // GROUP <= 4 * top:
         score, index = jax.lax.top_k(jnp.where(real, scores, -jnp.inf), min(top, p))
         return index, score
-    scores = scores.reshape(q, -1, _GROUP)
+    scores = scores.reshape(q, -1, GROUP)
     # Padding repeats the last real row: it cannot raise the maximum of a group that holds a real one.
-    maxima = jnp.where(real[::_GROUP], jnp.max(scores, axis=2), -jnp.inf)
+    maxima = jnp.where(real[::GROUP], jnp.max(scores, axis=2), -jnp.inf)
     groups = jnp.sort(jax.lax.top_k(maxima, top)[1], axis=1)  # (q, k)
-    columns = (groups[:, :, None] * _GROUP + jnp.arange(_GROUP)).reshape(q, -1)
+    columns = (groups[:, :, None] * GROUP + jnp.arange(GROUP)).reshape(q, -1)
     members = jnp.take_along_axis(scores, groups[:, :, None], axis=1).reshape(q, -1)
     score, place = jax.lax.top_k(jnp.where(real[columns], members, -jnp.inf), top)
     return jnp.take_along_axis(columns, place, axis=1), score
@@ -161,7 +163,7 @@ def _scale(x: Num[Array, "n z"], rows: int, normalise: bool) -> tuple[Float32[Ar
     return (x / jnp.maximum(norm, NORM_FLOOR)[:, None] if normalise else x), norm
 
 
-def _block_size(total: int, limit: int, multiple: int) -> int:
+def block_size(total: int, limit: int, multiple: int) -> int:
     """Rows a block such that blocks are about equal, at most `limit`, and (where that allows) padded to a multiple.
 
     Whole multiples keep every row on the same inner loop of the matrix product, so that equal rows score equally.

@@ -6,11 +6,12 @@ from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
 from effnet_jax.training.state import TrainState
 
-STATE, ABOUT = "state", "about"
+STATE, ABOUT, METRICS = "state", "about", "metrics"  # orbax names the last one
 Tree = TypeVar("Tree")
 
 
@@ -137,3 +138,68 @@ def _dotted(path: tuple[Any, ...]) -> str:
 
 def _metric(name: str) -> Any:
     return lambda metrics: metrics.get(name, float("-inf"))
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read what a checkpoint, such as `run/checkpoints/304`, says about its model.
+
+    Raises:
+        ValueError: not a checkpoint of this library, or one that says nothing about its model.
+    """
+    try:
+        return dict(ocp.JsonCheckpointHandler().restore(epath.Path(folder.absolute() / ABOUT)))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} is no checkpoint of effnet_jax, or not whole: {error}") from error
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """Read the selection metrics of a checkpoint; empty where none were measured."""
+    try:
+        return dict(ocp.JsonCheckpointHandler(METRICS).restore(epath.Path(folder.absolute() / METRICS)))
+    except (OSError, ValueError):
+        return {}
+
+
+def read_tree(folder: Path, inside: tuple[str, ...], like: Mapping[str, Any]) -> dict[str, Any]:
+    """Read some arrays alone, onto one device, whatever else was saved beside them.
+
+    Args:
+        folder: what orbax saved, such as `run/checkpoints/304/state`.
+        inside: where the arrays stand in it, such as ("params", "model").
+        like: the arrays or their shapes.
+
+    Raises:
+        ValueError: tensors that are missing, unexpected or misshapen, all of them by name.
+    """
+    handler, place = ocp.PyTreeCheckpointHandler(), epath.Path(folder.absolute())
+    try:
+        tree = handler.metadata(place).tree
+        for name in inside:
+            tree = tree[name]
+        saved = {_dotted(path): tuple(leaf.shape) for path, leaf in _leaves(tree)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder} does not hold a model of effnet_jax, or not all of it: {error}") from error
+    wanted = {_dotted(path): tuple(leaf.shape) for path, leaf in _leaves(like)}
+    problems = [f"missing: {name}" for name in wanted if name not in saved]
+    problems += [f"unexpected: {name}" for name in saved if name not in wanted]
+    problems += [
+        f"misshapen: {name} is {saved[name]}, the model needs {shape}"
+        for name, shape in wanted.items()
+        if saved.get(name, shape) != shape
+    ]
+    if problems:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        raise ValueError(f"{folder} does not hold the model that it describes:\n{listed}")
+    item: Any = dict(like)
+    for name in reversed(inside):
+        item = {name: item}
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=one, dtype=x.dtype), item)
+    tree = handler.restore(place, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
+    for name in inside:
+        tree = tree[name]
+    return tree
+
+
+def _leaves(tree: Any) -> list[tuple[Any, Any]]:
+    return jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))

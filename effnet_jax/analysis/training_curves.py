@@ -1,0 +1,71 @@
+"""Training curves from metrics.jsonl: the loss and its terms, validation accuracy, and what else was logged."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from effnet_jax.analysis.style import SERIES, heading, new_figure, our_style, save_figure
+
+Series = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def read_scalars(path: str | os.PathLike[str]) -> Series:
+    """Read metrics.jsonl: name -> steps and values.
+
+    Raises:
+        ValueError: there is no such file, or no scalar in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no {path}: the run has logged nothing.")
+    found: dict[str, tuple[list[int], list[float]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        step = values.pop("step")
+        for name, value in values.items():
+            steps, numbers = found.setdefault(name, ([], []))
+            steps.append(step)
+            numbers.append(value)
+    if not found:
+        raise ValueError(f"{path} holds no scalars.")
+    return {name: (np.array(steps), np.array(values)) for name, (steps, values) in found.items()}
+
+
+def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subtitle: str = "") -> list[Path]:
+    """Draw the loss with its terms beside the accuracies on held-out photos, and gradient norm and speed below.
+
+    Args:
+        stem: path without extension.
+        scalars: what `read_scalars` gives.
+        subtitle: under the title.
+    """
+    constant = {n for n, (_, v) in scalars.items() if n == "train/temperature" and np.ptp(v) < 1e-6}
+    train = {n.removeprefix("train/"): s for n, s in scalars.items() if n.startswith("train/") and n not in constant}
+    terms = {n: s for n, s in train.items() if n in ("loss", "multi", "inter") or n.startswith("intra")}
+    terms = dict(sorted(terms.items(), key=lambda item: item[0] != "loss"))
+    accuracy = {n.removeprefix("eval/"): s for n, s in scalars.items() if n.startswith("eval/")}
+    panels = [("loss and its terms", "", terms)]
+    panels += [("accuracy on held-out photos", "%", accuracy)] if accuracy else []
+    names = {"gradient_norm": ("gradient norm", ""), "pairs_per_s": ("speed", "pairs a second"),
+             "temperature": ("temperature", "")}  # fmt: skip
+    panels += [(*names.get(n, (n, "")), {n: s}) for n, s in train.items() if n not in terms]
+    with our_style():
+        rows = -(-len(panels) // 2)
+        figure = new_figure(10, 0.9 + 3.1 * rows)
+        axes = np.ravel(figure.subplots(rows, 2, squeeze=False))
+        for axis, (title, unit, series) in zip(axes, panels, strict=False):
+            for i, (name, (steps, values)) in enumerate(series.items()):
+                marker = "osD^v"[i % 5] if len(steps) < 30 and "/" in name else None
+                label = name.replace("validation/", "").replace("mrr", "MRR").replace("acc", "Acc")
+                axis.plot(steps, values, color=SERIES[i % len(SERIES)], marker=marker, markersize=5, label=label,
+                          linewidth=2.2 if i == 0 else 1.6)  # fmt: skip
+            axis.set(title=title, xlabel="step", ylabel=unit, xlim=(0, None))
+            axis.set_ylim(bottom=0, top=102 if unit == "%" else None)
+            if len(series) > 1:
+                axis.legend(ncols=2)
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
+        heading(figure, "Training", subtitle)
+        return save_figure(figure, stem)

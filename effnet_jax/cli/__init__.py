@@ -1,0 +1,1 @@
+"""The effnet-jax program: thin commands over library functions, one file a command."""

@@ -1,0 +1,30 @@
+"""effnet-jax export-index: an index as one .npz file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """
+[bold]Examples[/bold]
+
+  effnet-jax export-index index/ vectors.npz
+
+  effnet-jax export-index index/ half.npz --dtype float16
+
+The file holds embeddings (unit norm), paths, sha256 (of each photo's file) and fingerprint (of the encoders).
+"""
+
+
+def export_index(
+    index: Annotated[Path, typer.Argument(help="Folder that effnet-jax embed made.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The .npz file to write.", show_default=False)],
+    dtype: Annotated[str, typer.Option(help="Of the embeddings: float32 or float16 (as stored).")] = "float32",
+) -> None:
+    """Write the embeddings, paths and content hashes of an index to one .npz file, for a vector database."""
+    from effnet_jax.retrieval.catalogue.export import export_catalogue
+    from effnet_jax.retrieval.catalogue.search import Catalogue
+
+    catalogue = Catalogue.open(index)
+    path = export_catalogue(catalogue, out, dtype=dtype)
+    print(f"{path}: {len(catalogue):,} photos, {catalogue.manifest.width} numbers each, {dtype}")

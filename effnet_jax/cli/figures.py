@@ -1,0 +1,89 @@
+"""effnet-jax figures and report: what a run looks like."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NAMES = "accuracy, grids, similarity, tsne, attention, training"
+EPILOG = """
+[bold]Examples[/bold]
+
+  effnet-jax figures runs/demo
+
+  effnet-jax figures runs/demo --only tsne --only grids --out paper/
+
+  effnet-jax figures runs/chairs --data-dir ~/data/qmul_chair_v1
+
+Exit status: 0 all drawn, 1 some could not be (it says which and why).
+"""
+REPORT_EPILOG = """
+[bold]Examples[/bold]
+
+  effnet-jax report runs/demo
+
+  effnet-jax report runs/demo --out demo.html --which last
+
+Exit status: 0 done, 1 some figures could not be drawn (the page says which and why).
+"""
+
+Run = Annotated[Path, typer.Argument(help="Folder of a trained and evaluated run.", show_default=False)]
+Which = Annotated[
+    str | None,
+    typer.Option(
+        help="Evaluation to show: a subfolder of the run, such as last. Default: best_on_validation, else last."
+    ),
+]
+DataDir = Annotated[str | None, typer.Option(help="Where the data set's folder is now, if it moved.")]
+TfdsDir = Annotated[str | None, typer.Option(help="Where built data sets are now, if they moved.")]
+
+
+def figures(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: figures/ in the run.")] = None,
+    which: Which = None,
+    only: Annotated[list[str] | None, typer.Option(help=f"Draw this one only; may be repeated: {NAMES}.")] = None,
+    data_dir: DataDir = None,
+    tfds_dir: TfdsDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON.")] = False,
+) -> None:
+    """Draw the figures of a run, as PNG and SVG, from its saved embeddings and ranks and its checkpoint."""
+    from effnet_jax.analysis.figures import draw_figures
+
+    drawn, notes = draw_figures(run, out=out, name=which, only=only or (), data_dir=data_dir, tfds_dir=tfds_dir)
+    if as_json:
+        listed = [
+            {"figure": d.kind, "title": d.title, "caption": d.caption, "files": [str(f) for f in d.files]}
+            for d in drawn
+        ]
+        print(json.dumps({"figures": listed, "notes": notes}, indent=2))
+    else:
+        for figure in drawn:
+            print(f"{figure.title}: {', '.join(str(file) for file in figure.files)}")
+    _end(notes)
+
+
+def report(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="The HTML file. Default: report.html in the run.")] = None,
+    which: Which = None,
+    data_dir: DataDir = None,
+    tfds_dir: TfdsDir = None,
+) -> None:
+    """Draw all figures of a run and put them, with every number and how it was measured, into one HTML file."""
+    from effnet_jax.analysis.figures import draw_figures
+    from effnet_jax.analysis.report import write_report
+
+    drawn, notes = draw_figures(run, name=which, data_dir=data_dir, tfds_dir=tfds_dir)
+    path = write_report(run, drawn, notes, out or run.expanduser() / "report.html")
+    print(f"report: {path}")
+    _end(notes)
+
+
+def _end(notes: list[str]) -> None:
+    for note in notes:
+        print(note, file=sys.stderr)
+    if notes:
+        raise typer.Exit(1)

@@ -1,0 +1,114 @@
+"""effnet-jax search: the photos of an index that are most like a sketch."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+HELP = (
+    "Find the photos that are most like a sketch.\n\n"
+    "Every photo of the index is compared, and equal scores stand in order of the paths. Photos that are no "
+    "longer where or what they were when they were embedded are found all the same, and marked."
+)
+EPILOG = """
+[bold]Examples[/bold]
+
+  effnet-jax search drawing.png --index index/
+
+  effnet-jax search photographed.jpg --clean --index index/ --html found.html
+
+  effnet-jax search drawing.png --rerank --index index/
+
+  effnet-jax search sketches/ --index index/ --top 3 --json > found.json
+
+Exit status: 0 done; 1 a sketch could not be read (the others are searched).
+"""
+
+
+def search(
+    sketches: Annotated[list[Path], typer.Argument(help="Drawings, and folders of drawings.", show_default=False)],
+    index: Annotated[Path, typer.Option(help="Folder that effnet-jax embed made.")],
+    top: Annotated[int, typer.Option(min=1, help="Photos to list per sketch.")] = 10,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="The drawings are photographs or scans: make them black on white first.")
+    ] = False,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Score the first photos anew with TRSM (stage-2 run, embed --tokens).")
+    ] = False,
+    shortlist: Annotated[int, typer.Option(min=1, help="Photos that --rerank scores anew.")] = 100,
+    html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails to this file.")] = None,
+    block_rows: Annotated[
+        int, typer.Option(min=1, help="Photos compared at a time: bounds the memory, about 2 KB each at width 512.")
+    ] = 8192,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Find the photos that are most like a sketch."""
+    from effnet_jax.data.decode import DecodeError
+    from effnet_jax.retrieval.catalogue.scan import find_photos
+    from effnet_jax.retrieval.catalogue.search import OK, Catalogue, describe, read_picture
+
+    found = find_photos(sketches)
+    catalogue = Catalogue.open(index, block_rows=block_rows)
+    unreadable, pictures = list(found.unreadable), []
+    for photo in found.photos:
+        try:
+            pictures.append((photo.path, read_picture(photo.path)))
+        except DecodeError as error:
+            unreadable.append((photo.path, error.reason))
+        except OSError as error:
+            unreadable.append((photo.path, error.strerror or str(error)))
+    if clean:
+        from effnet_jax.data.clean_sketch import clean_sketch
+
+        pictures = [(path, clean_sketch(picture)) for path, picture in pictures]
+    hits = catalogue.search_many(
+        [picture for _, picture in pictures], top=top, rerank=rerank, shortlist=shortlist
+    )  # fmt: skip
+    names = [path for path, _ in pictures]
+    if html is not None:
+        from effnet_jax.retrieval.catalogue.page import write_hits
+
+        write_hits(html, catalogue, pictures, hits)
+    if as_json:
+        queries = [
+            {"sketch": name, "hits": [dataclasses.asdict(hit) for hit in its]}
+            for name, its in zip(names, hits, strict=True)
+        ]
+        print(json.dumps({**describe(catalogue), "queries": queries, "unreadable": unreadable}, indent=2))
+    else:
+        _print_tables(names, hits)
+        if html is not None:
+            print(f"page: {html}")
+    stale = {hit.path: hit.status for its in hits for hit in its if hit.status != OK}
+    for path, status in stale.items():
+        print(f"{status} since it was embedded: {path}", file=sys.stderr)
+    if stale:
+        print(f"bring the index up to date with: effnet-jax embed --out {index}", file=sys.stderr)
+    for path, reason in unreadable:
+        print(f"could not be read: {path}: {reason}", file=sys.stderr)
+    if unreadable or not pictures:
+        if not pictures:
+            print("not one sketch to search with", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _print_tables(names: list[str], hits: list[list[Any]]) -> None:
+    """One table a sketch; a long path goes on in the next line and is never cut."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    for name, its in zip(names, hits, strict=True):
+        table = Table(box=box.SIMPLE_HEAD, title=escape(name), title_justify="left", title_style="bold")
+        table.add_column("rank", justify="right")
+        table.add_column("score", justify="right")
+        table.add_column("photo", overflow="fold")
+        for hit in its:
+            mark = "" if hit.status == "ok" else f"  [bold red]({hit.status})[/]"
+            table.add_row(str(hit.rank), f"{hit.score:.4f}", escape(hit.path) + mark)
+        console.print(table)

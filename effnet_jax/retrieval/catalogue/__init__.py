@@ -1,0 +1,1 @@
+"""One's own photos as an index that a sketch searches: build, open, search, export."""

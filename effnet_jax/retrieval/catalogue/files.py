@@ -1,0 +1,235 @@
+"""The files of an index folder: what they hold, and how a reader opens them. No JAX.
+
+    index.json                 says which files below are the present state; replaced last, in one step
+    model/                     the encoders (retrieval/encoders.py): weights.safetensors, model.json
+    embeddings-000003.npy      (n, z) float16, unit norm, one row a photo in order of the paths' bytes
+    photos-000003.npy          (n,) of PHOTO: content hash, size, time, end of the path, where the pictures lie
+    paths-000003.bin           absolute paths in UTF-8, one after another; the n-th ends at photos["path_end"][n]
+    parts/000001/              what was embedded together, never changed again:
+        embeddings.npy         (p, z) float16
+        sha256.npy             (p, 32) uint8, of each photo's file
+        thumbnails.bin         JPEG files one after another, with thumbnail_ends.npy (p,) int64
+        tokens.npy             (p, n, d) float16, final-norm tokens, CLS first; only with tokens
+
+The number in the names of the middle three is the generation: every build writes new ones beside the old. A part that
+index.json does not speak of was left by a build that was stopped, and the next build takes its photos from there.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float16, Shaped, UInt8
+
+from effnet_jax.files import replacing
+
+LAYOUT = 1
+INDEX, MODEL, PARTS, UNFINISHED = "index.json", "model", "parts", ".unfinished-"
+PHOTO = np.dtype(
+    [
+        ("sha256", "u1", (32,)),
+        ("size", "<i8"),
+        ("mtime_ns", "<i8"),
+        ("path_end", "<i8"),
+        ("part", "<i4"),
+        ("row", "<i4"),
+    ]
+)
+
+
+class NotWhole(ValueError):
+    """A file that index.json names is missing or cut off."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What index.json says.
+
+    Attributes:
+        generation: number in the names of the current files.
+        photos: how many.
+        width: of the embeddings.
+        tokens: whether the photos' tokens are kept.
+        sources: absolute paths of the files and folders that are indexed.
+        unreadable: path and reason of what could not be read in them.
+        fingerprint: of the encoders.
+        written: time, ISO 8601.
+    """
+
+    generation: int
+    photos: int
+    width: int
+    tokens: bool
+    sources: tuple[str, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    fingerprint: str
+    written: str
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read index.json; None where there is none.
+
+    Raises:
+        ValueError: the file is not one of ours, or of a newer layout.
+    """
+    path = folder / INDEX
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        layout = content.pop("layout")
+        if layout != LAYOUT:
+            raise ValueError(f"its layout is {layout}, this version reads {LAYOUT}")
+        content["sources"] = tuple(content["sources"])
+        content["unreadable"] = tuple((path, reason) for path, reason in content["unreadable"])
+        return Manifest(**content)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); embed the photos again into another folder.") from error
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write index.json: from here on readers see the new state."""
+    with replacing(folder / INDEX) as temporary:
+        text = json.dumps({"layout": LAYOUT, **dataclasses.asdict(manifest)}, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
+        _to_disk(temporary)
+
+
+def generation_files(folder: Path, generation: int) -> tuple[Path, Path, Path]:
+    """Paths of embeddings, photos and paths of one generation."""
+    return (
+        folder / f"embeddings-{generation:06d}.npy",
+        folder / f"photos-{generation:06d}.npy",
+        folder / f"paths-{generation:06d}.bin",
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """The photos of one generation, mapped into memory: opening costs the same for ten photos and for ten million."""
+
+    embeddings: Float16[np.ndarray, "n z"]
+    photos: Shaped[np.ndarray, " n"]
+    paths: UInt8[np.ndarray, " p"]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def path(self, row: int) -> str:
+        """Absolute path of a photo."""
+        start = int(self.photos["path_end"][row - 1]) if row else 0
+        return bytes(self.paths[start : int(self.photos["path_end"][row])]).decode()
+
+    def all_paths(self) -> list[str]:
+        """Absolute paths of all photos."""
+        ends, data = self.photos["path_end"].tolist(), bytes(self.paths)
+        return [data[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def open_table(folder: Path, manifest: Manifest) -> Table:
+    """Map the current files.
+
+    Raises:
+        NotWhole: a file is missing or cut off.
+        ValueError: a file is not as index.json says.
+    """
+    embeddings, photos, paths = generation_files(folder, manifest.generation)
+    try:
+        table = Table(
+            np.load(embeddings, mmap_mode="r", allow_pickle=False),
+            np.load(photos, mmap_mode="r", allow_pickle=False),
+            np.memmap(paths, np.uint8, "r") if paths.stat().st_size else np.empty(0, np.uint8),
+        )
+    except (OSError, ValueError) as error:
+        raise NotWhole(f"{folder} is not whole ({error}); run effnet-jax embed on it again.") from error
+    n, z = manifest.photos, manifest.width
+    ends = int(table.photos["path_end"][-1]) if len(table.photos) and table.photos.dtype == PHOTO else 0
+    if table.embeddings.shape != (n, z) or table.photos.shape != (n,) or ends != len(table.paths):
+        raise ValueError(f"{folder}: its files do not hold the {n} photos that index.json speaks of; embed again.")
+    return table
+
+
+def write_generation(folder: Path, generation: int, photos: Shaped[np.ndarray, " n"], paths: bytes, width: int) -> None:
+    """Write the files of a generation, the embeddings copied from their parts; nobody reads them before index.json
+    names them.
+    """
+    to_embeddings, to_photos, to_paths = generation_files(folder, generation)
+    with replacing(to_embeddings) as temporary:
+        embeddings = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(photos), width))
+        for number in np.unique(photos["part"]).tolist():
+            rows = np.flatnonzero(photos["part"] == number)
+            embeddings[rows] = part_array(folder, number, "embeddings")[photos["row"][rows]]
+        embeddings.flush()
+        _to_disk(temporary)
+    with replacing(to_photos) as temporary:
+        with temporary.open("wb") as file:  # np.save would add .npy to the name
+            np.save(file, photos)
+        _to_disk(temporary)
+    with replacing(to_paths) as temporary:
+        temporary.write_bytes(paths)
+        _to_disk(temporary)
+
+
+def write_part(folder: Path, number: int, arrays: Mapping[str, np.ndarray], thumbnails: list[bytes]) -> None:
+    """Write a part, whole or not at all."""
+    parts = folder / PARTS
+    temporary = parts / f"{UNFINISHED}{number:06d}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    ends = np.cumsum([len(t) for t in thumbnails], dtype=np.int64)
+    for name, array in {**arrays, "thumbnail_ends": ends}.items():
+        np.save(temporary / f"{name}.npy", array)
+    (temporary / "thumbnails.bin").write_bytes(b"".join(thumbnails))
+    for file in temporary.iterdir():
+        _to_disk(file)
+    os.replace(temporary, part_folder(folder, number))
+
+
+def part_folder(folder: Path, number: int) -> Path:
+    """Folder of a part."""
+    return folder / PARTS / f"{number:06d}"
+
+
+def part_numbers(folder: Path) -> list[int]:
+    """Numbers of the parts that are whole, ascending."""
+    return sorted(int(p.name) for p in (folder / PARTS).glob("*") if p.name.isdigit())
+
+
+def part_array(folder: Path, number: int, name: str) -> Any:
+    """Map one array of a part; None where the part does not have it."""
+    path = part_folder(folder, number) / f"{name}.npy"
+    return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+
+
+def read_thumbnail(folder: Path, number: int, row: int) -> bytes:
+    """Read the JPEG file of one photo's thumbnail."""
+    ends = part_array(folder, number, "thumbnail_ends")
+    start = int(ends[row - 1]) if row else 0
+    with (part_folder(folder, number) / "thumbnails.bin").open("rb") as file:
+        file.seek(start)
+        return file.read(int(ends[row]) - start)
+
+
+def remove_unused(folder: Path, manifest: Manifest, used_parts: set[int]) -> None:
+    """Remove the files of other generations and the parts that no photo lies in."""
+    current = {path.name for path in generation_files(folder, manifest.generation)}
+    for kind in ("embeddings-*.npy", "photos-*.npy", "paths-*.bin", ".*.tmp"):
+        for path in folder.glob(kind):
+            if path.name not in current:
+                path.unlink(missing_ok=True)
+    for number in part_numbers(folder):
+        if number not in used_parts:
+            shutil.rmtree(part_folder(folder, number), ignore_errors=True)
+    for leftover in (folder / PARTS).glob(f"{UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """A power cut must not leave a name without its content."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

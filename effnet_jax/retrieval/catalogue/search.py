@@ -1,0 +1,253 @@
+"""Search an index with a sketch: open it, embed the sketch, compare it with every photo."""
+
+import dataclasses
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float16, Float32, Int, UInt8
+from PIL import Image
+
+from effnet_jax.data.decode import decode_rgb
+from effnet_jax.data.preprocessing import resize
+from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue.files import Manifest, Table
+from effnet_jax.retrieval.encoders import Encoders, load_encoders, read_fingerprint
+from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
+
+OK, MISSING, CHANGED = "ok", "missing", "changed"
+SHORTLIST = 100  # photos that re-ranking scores anew for each sketch
+Picture = UInt8[np.ndarray, "h w 3"] | bytes | str | os.PathLike[str] | Image.Image
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """A photo that was found.
+
+    Attributes:
+        rank: from 1.
+        score: cosine of the sketch's and the photo's embedding, -1 to 1.
+        path: where the photo was when it was embedded.
+        row: of the index; `Catalogue.thumbnail` takes it.
+        status: "ok"; "missing": no file there now; "changed": the file there now is another one.
+    """
+
+    rank: int
+    score: float
+    path: str
+    row: int
+    status: str
+
+
+class Catalogue:
+    """An index of photos, open for searching. Made by `Catalogue.open`.
+
+    The embeddings are mapped from disk: opening reads almost nothing, and a search needs no more memory than one block.
+    The index may be brought up to date while it is open; what is open stays as it was.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, table: Table, blocks: Blocks):
+        self.folder = folder
+        self.manifest = manifest
+        self._table = table
+        self._blocks = blocks
+
+    @classmethod
+    def open(
+        cls, folder: str | os.PathLike[str], *, resident: bool = False, block_rows: int = BLOCK_ROWS
+    ) -> "Catalogue":
+        """Open an index.
+
+        Args:
+            folder: that `effnet-jax embed` or `build_catalogue` made.
+            resident: copy the embeddings to the device as float32, for a program that answers many queries.
+            block_rows: photos compared at a time, which bounds the memory of a search.
+
+        Raises:
+            ValueError: no index there, not whole, or of another layout.
+        """
+        folder = Path(folder).expanduser().absolute()
+        try:
+            manifest, table = _open_present(folder)
+        except files.NotWhole:  # a build may have replaced it between reading index.json and opening what it names
+            manifest, table = _open_present(folder)
+        if read_fingerprint(folder / files.MODEL) != manifest.fingerprint:
+            raise ValueError(f"{folder} mixes two models: model/ is not the one of index.json; embed again.")
+        return cls(folder, manifest, table, Blocks(table.embeddings, rows=block_rows, resident=resident))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        """The encoders that the index was made with; read when first needed."""
+        return load_encoders(self.folder / files.MODEL)
+
+    @property
+    def embeddings(self) -> Float16[np.ndarray, "n z"]:
+        """Embeddings of all photos, unit norm, mapped from disk."""
+        return self._table.embeddings
+
+    @property
+    def sha256(self) -> UInt8[np.ndarray, "n 32"]:
+        """SHA-256 of each photo's file."""
+        return self._table.photos["sha256"]
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Absolute paths of all photos, in order of their bytes."""
+        return self._table.all_paths()
+
+    def search(self, sketch: Picture, **options: Any) -> list[Hit]:
+        """Find the photos most like a sketch; options as in `search_many`."""
+        return self.search_many([sketch], **options)[0]
+
+    def search_many(
+        self,
+        sketches: Sequence[Picture],
+        *,
+        top: int = 10,
+        clean: bool = False,
+        rerank: bool = False,
+        shortlist: int = SHORTLIST,
+        check_files: bool = True,
+    ) -> list[list[Hit]]:
+        """Find the photos most like each sketch: every photo is compared, equal scores come in order of the paths.
+
+        Args:
+            sketches: RGB arrays, paths, bytes of picture files, or Pillow images.
+            top: photos a sketch; all of them where there are fewer.
+            clean: turn photographed or scanned drawings into black on white first.
+            rerank: score the first photos anew with TRSM; the index must be of a stage-2 run and keep tokens.
+            shortlist: photos that are scored anew, at least `top`.
+            check_files: look whether each photo found is still where and what it was.
+
+        Raises:
+            DecodeError: a sketch that is no picture.
+            ValueError: re-ranking without tokens or without TRSM.
+        """
+        if not sketches:
+            return []
+        small = self._resized(sketches, clean)
+        first = max(top, shortlist) if rerank else top
+        index, score = top_k(self._embed(small), self._blocks, first)
+        if rerank:
+            index, score = (x[:, :top] for x in self._reranker(small, index))
+        return [
+            [
+                Hit(
+                    place + 1,
+                    float(score[i, place]),
+                    self._table.path(row),
+                    row,
+                    self.status(row) if check_files else OK,
+                )
+                for place, row in enumerate(index[i].tolist())
+            ]
+            for i in range(len(sketches))
+        ]
+
+    def embed_sketches(self, sketches: Sequence[Picture], *, clean: bool = False) -> Float32[np.ndarray, "s z"]:
+        """Embed sketches as `search` does; unit norm."""
+        if not sketches:
+            return np.empty((0, self.manifest.width), np.float32)
+        return self._embed(self._resized(sketches, clean))
+
+    @cached_property
+    def _reranker(self) -> Any:
+        from effnet_jax.retrieval.catalogue.rerank import Reranker
+
+        if not self.manifest.tokens:
+            raise ValueError(f"{self.folder} keeps no tokens to re-rank by; embed with --tokens (tokens=True).")
+        return Reranker(self.encoders, self)
+
+    def _resized(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s h w 3"]:
+        how = self.encoders.preprocessing
+        images = [read_picture(sketch) for sketch in sketches]
+        if clean:
+            from effnet_jax.data.clean_sketch import clean_sketch
+
+            images = [clean_sketch(image) for image in images]
+        return np.stack([resize(image, how.image_size, how.resample) for image in images])
+
+    def _embed(self, small: UInt8[np.ndarray, "s h w 3"]) -> Float32[np.ndarray, "s z"]:
+        return np.concatenate([self.encoders.embed_sketches(small[i : i + 64]) for i in range(0, len(small), 64)])
+
+    def status(self, row: int) -> str:
+        """Tell whether the photo of a row is still where and what it was: "ok", "missing" or "changed"."""
+        path, photo = self._table.path(row), self._table.photos[row]
+        try:
+            now = os.stat(path)
+            if (now.st_size, now.st_mtime_ns) == (photo["size"], photo["mtime_ns"]):
+                return OK
+            with open(path, "rb") as file:
+                same = hashlib.file_digest(file, "sha256").digest() == photo["sha256"].tobytes()
+        except OSError:
+            return MISSING
+        return OK if same else CHANGED
+
+    def thumbnail(self, row: int) -> bytes:
+        """Give the small JPEG file of a photo, as it was when it was embedded.
+
+        Raises:
+            ValueError: a later build removed it; open the index again.
+        """
+        photo = self._table.photos[row]
+        try:
+            return files.read_thumbnail(self.folder, int(photo["part"]), int(photo["row"]))
+        except (OSError, TypeError) as error:
+            raise ValueError(f"{self.folder} was rebuilt while it was open; open it again ({error}).") from error
+
+    def tokens(self, rows: Sequence[int] | Int[np.ndarray, " r"]) -> Float16[np.ndarray, "r n d"]:
+        """Give the photos' final-norm tokens, CLS first, which a pair scorer compares with a sketch's.
+
+        Raises:
+            ValueError: the index was built without tokens.
+        """
+        if not self.manifest.tokens:
+            raise ValueError(f"{self.folder} keeps no tokens; embed with --tokens (tokens=True).")
+        places = self._table.photos[np.asarray(rows, np.int64)]
+        return np.stack([files.part_array(self.folder, p, "tokens")[r] for p, r in places[["part", "row"]].tolist()])
+
+
+def _open_present(folder: Path) -> tuple[Manifest, Table]:
+    manifest = files.read_manifest(folder)
+    if manifest is None:
+        unfinished = " (a build was stopped there: run it again)" if (folder / files.MODEL).is_dir() else ""
+        raise ValueError(f"there is no index in {folder}{unfinished}; effnet-jax embed makes one.")
+    return manifest, files.open_table(folder, manifest)
+
+
+def read_picture(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
+    """Give RGB as a person sees it, whatever form the picture comes in.
+
+    Raises:
+        DecodeError: no picture that can be read.
+        ValueError: an array that is not 8-bit RGB.
+    """
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(f"a picture as an array must be uint8 (h, w, 3), not {picture.dtype} {picture.shape}.")
+        return picture
+    if isinstance(picture, Image.Image):
+        stream = io.BytesIO()
+        picture.save(stream, "PNG")
+        picture = stream.getvalue()
+    return decode_rgb(picture)
+
+
+def describe(catalogue: Catalogue) -> dict[str, Any]:
+    """What an index is, in plain values for JSON."""
+    return {
+        "index": str(catalogue.folder),
+        "photos": len(catalogue),
+        "width": catalogue.manifest.width,
+        "tokens": catalogue.manifest.tokens,
+        "written": catalogue.manifest.written,
+        "checkpoint": dict(catalogue.encoders.origin),
+    }

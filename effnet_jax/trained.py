@@ -1,0 +1,106 @@
+"""From the folder of a run to its trained encoders, without the data it was trained on."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from effnet_jax.config import Config, ModelConfig, TrsmConfig
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.models.effnet import make_functional
+from effnet_jax.models.trsm import make_functional_trsm
+from effnet_jax.retrieval.encoders import Encoders, PairModule, read_model_config
+from effnet_jax.training.checkpoints import read_about, read_metrics, read_tree
+from effnet_jax.training.workdir import CHECKPOINTS
+
+VALIDATION = "eval/validation/mrr"  # what the best checkpoint is chosen by
+CHOICES = ("best", "last")
+
+
+def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encoders:
+    """Load the encoders of a trained run.
+
+    Args:
+        run: folder of a run, or one checkpoint in it such as `run/checkpoints/304`.
+        choose: "best" takes the checkpoint that is best on held-out training photos, or the last one where none were
+            held out; "last" the last one. The test set chooses nothing.
+
+    Raises:
+        ValueError: no such run, no checkpoint, or one that does not hold the model it describes (by name).
+    """
+    if choose not in CHOICES:
+        raise ValueError(f"choose={choose!r} is not known; give one of {', '.join(CHOICES)}.")
+    folder, selection = choose_checkpoint(Path(run).expanduser(), choose)
+    about = read_about(folder)
+    problems = [f"it says nothing about {part}" for part in ("model", "preprocessing") if part not in about]
+    if problems:
+        raise ValueError(f"{folder} cannot become encoders: {'; '.join(problems)}; was it made by effnet_jax?")
+    _refuse_mixed(folder, about)
+    config = read_model_config(about["model"])
+    like = jax.eval_shape(make_functional(config).init, jax.random.key(0))
+    origin = {
+        "run": str(folder.absolute().parent.parent),
+        "step": int(folder.name),
+        "selection": selection,
+        "data": about.get("data", {}),
+    }
+    preprocessing = Preprocessing.from_dict(about["preprocessing"])
+    params = jax.device_get(_read_params(folder, about, like))
+    return Encoders(config, preprocessing, params, origin, _read_pair_module(folder, about, config))
+
+
+def _read_params(folder: Path, about: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
+    """A run of stage 2 keeps its frozen encoders beside its checkpoints."""
+    if about.get("trsm", {}).get("enabled"):
+        return read_tree(folder.parent.parent / "encoders", (), like)
+    return read_tree(folder / "state", ("params", "model"), like)
+
+
+def _read_pair_module(folder: Path, about: dict[str, Any], model: ModelConfig) -> PairModule | None:
+    if not about.get("trsm", {}).get("enabled"):
+        return None
+    config = TrsmConfig(**about["trsm"])
+    init = make_functional_trsm(Config(model=model, trsm=config)).init
+    like = jax.eval_shape(init, jax.random.key(0))
+    return PairModule(config, jax.device_get(read_tree(folder / "state", ("params", "trsm"), like)))
+
+
+def choose_checkpoint(run: Path, choose: str) -> tuple[Path, str]:
+    """Choose a checkpoint of a run, and say in words how.
+
+    Raises:
+        ValueError: no such folder, or no checkpoint in it.
+    """
+    if not run.exists():
+        raise ValueError(f"there is no run in {run}; give the folder that was --workdir when it was trained.")
+    if not run.is_dir():
+        raise ValueError(f"{run} is a file; give the folder of a run (its --workdir), which holds checkpoints/.")
+    if run.name.isdigit() and (run / "state").is_dir():
+        return run, "given by its step"
+    steps = {int(p.name): p for p in (run / CHECKPOINTS).glob("[0-9]*") if p.name.isdigit()}
+    if not steps:
+        holds = ", ".join(sorted(p.name for p in run.iterdir())[:8]) or "nothing"
+        raise ValueError(f"{run} has no checkpoints/ of a run, but: {holds}. Train it first, or check the path.")
+    if choose == "best":
+        scored = [(value[VALIDATION], step) for step, p in steps.items() if VALIDATION in (value := read_metrics(p))]
+        if scored:
+            return steps[max(scored)[1]], "best on validation (MRR)"
+    return steps[max(steps)], "last"
+
+
+def _refuse_mixed(folder: Path, about: dict[str, Any]) -> None:
+    """A checkpoint copied into the folder of another run would be believed to be that run's."""
+    path = folder.absolute().parent.parent / "config.json"
+    if not path.exists():
+        return
+    theirs, ours = json.loads(path.read_text())["model"], about["model"]
+    shared = theirs.keys() & ours.keys()
+    wrong = [
+        f"model.{name}: {theirs[name]!r} in config.json, {ours[name]!r} in the checkpoint" for name in sorted(shared)
+    ]
+    wrong = [line for line, name in zip(wrong, sorted(shared), strict=True) if theirs[name] != ours[name]]
+    if wrong:
+        listed = "\n".join(f"  {line}" for line in wrong)
+        raise ValueError(f"{folder} is not a checkpoint of the run it lies in:\n{listed}")

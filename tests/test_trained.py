@@ -1,0 +1,84 @@
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from tiny import tiny_config, write_pairs
+
+from effnet_jax.retrieval.encoders import flatten
+from effnet_jax.run import train
+from effnet_jax.trained import choose_checkpoint, trained_encoders
+from effnet_jax.training.checkpoints import read_about, read_metrics, read_tree
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    home = tmp_path_factory.mktemp("run")
+    data = write_pairs(home / "data", range(44), range(44, 50))
+    train(tiny_config(data, home), home / "run")
+    return home / "run"
+
+
+def test_the_encoders_are_those_that_were_evaluated(run):
+    """Embeddings equal those of the report, without the data set and without the optimiser's state."""
+    encoders = trained_encoders(run, "last")
+    assert encoders.origin["selection"] == "last"
+    with np.load(run / "last" / "embeddings.npz") as file:
+        wanted, ids = file["photo_embeddings"], file["photo_ids"]
+    from PIL import Image
+
+    from effnet_jax.data.preprocessing import resize
+
+    images = [np.array(Image.open(run.parent / "data" / "testB" / f"{i}.png").convert("RGB")) for i in ids]
+    got = encoders.embed_photos(np.stack([resize(image, 32) for image in images]))
+    np.testing.assert_allclose(got, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_best_is_chosen_on_validation_and_a_step_can_be_given(run):
+    steps = {int(p.name): read_metrics(p)["eval/validation/mrr"] for p in (run / "checkpoints").glob("[0-9]*")}
+    folder, words = choose_checkpoint(run, "best")
+    assert steps[int(folder.name)] == max(steps.values())
+    assert words.startswith("best on validation")
+    one = run / "checkpoints" / str(min(steps))
+    assert trained_encoders(one).origin["step"] == min(steps)
+    assert choose_checkpoint(run, "last")[0].name == str(max(steps))
+    with pytest.raises(ValueError, match="choose='worst'"):
+        trained_encoders(run, "worst")
+
+
+def test_wrong_folders_are_refused(run, tmp_path):
+    with pytest.raises(ValueError, match="there is no run in"):
+        trained_encoders(tmp_path / "none")
+    (tmp_path / "model.pth").write_bytes(b"x")
+    with pytest.raises(ValueError, match="is a file"):
+        trained_encoders(tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"has no checkpoints/ of a run, but: model\.pth"):
+        trained_encoders(tmp_path)
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        read_about(tmp_path)
+
+
+def test_a_checkpoint_in_the_folder_of_another_run_is_refused(run, tmp_path):
+    mixed = shutil.copytree(run, tmp_path / "mixed")
+    config = json.loads((mixed / "config.json").read_text())
+    config["model"]["depth"] = 5
+    (mixed / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"model\.depth: 5 in config\.json, 2 in the checkpoint"):
+        trained_encoders(mixed)
+
+
+def test_tensors_that_do_not_fit_are_all_named(run):
+    folder = choose_checkpoint(run, "last")[0]
+    like = jax.eval_shape(lambda: trained_encoders(run).params)
+    encoder = dict(like["sketch_encoder"])
+    encoder["head"] = {"kernel": jax.ShapeDtypeStruct((7, 16), np.float32), "extra": encoder["head"]["bias"]}
+    with pytest.raises(ValueError) as error:
+        read_tree(folder / "state", ("params", "model"), {**like, "sketch_encoder": encoder})
+    for words in (
+        "missing: sketch_encoder.head.extra",
+        "unexpected: sketch_encoder.head.bias",
+        "misshapen: sketch_encoder.head.kernel is (24, 16), the model needs (7, 16)",
+    ):
+        assert words in str(error.value)
+    assert flatten(like)
