@@ -8,6 +8,8 @@ import sys
 
 import typer
 
+from effnet_jax.cli import check_data, compare, prepare
+
 app = typer.Typer(
     name="effnet-jax",
     no_args_is_help=True,
@@ -17,6 +19,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Check sketch-photo data, compare runs, convert weights, and search your own photos with a sketch.",
 )
+
+app.command("check-data", epilog=check_data.EPILOG)(check_data.check_data)
+app.command("prepare", epilog=prepare.EPILOG)(prepare.prepare)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
 
 
 def main() -> None:

@@ -1,0 +1,3 @@
+EPILOG=""
+def compare(a: str) -> None:
+    """x"""

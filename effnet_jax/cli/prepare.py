@@ -1,0 +1,3 @@
+EPILOG=""
+def prepare(a: str) -> None:
+    """x"""

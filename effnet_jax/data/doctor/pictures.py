@@ -1,0 +1,109 @@
+"""A close look at one file: can it be read, how is it stored, what does it show."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from effnet_jax.data.decode import DecodeError, Encoding, decode_and_inspect
+from effnet_jax.data.doctor.findings import Finding
+from effnet_jax.data.doctor.listing import PHOTO, SKETCH, DataFile
+
+HUGE, TINY = 4096, 64  # pixels on a side
+VIEW = 64  # pixels on a side of the views that are compared
+
+_BLANK_RANGE = 8  # of 255: less than this between darkest and lightest is one colour with the noise of a JPEG
+_DARK_MEAN = 96  # of 255: sketches are mostly paper, so a mean below this is dark paper
+_BOX_CONTRAST = 20  # of 255: how far a pixel must stand out of the background to belong to the object
+_EXTENSIONS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "WEBP": (".webp",)}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one file turned out to be.
+
+    Attributes:
+        file: which.
+        findings: what is wrong with it by itself.
+        readable: whether it holds a picture.
+        pixels: digest of size and pixels as a person sees them; equal where the pictures are identical.
+        views: of a photo: the whole picture, and its object without the margin, in grey.
+    """
+
+    file: DataFile
+    findings: tuple[Finding, ...]
+    readable: bool = False
+    pixels: bytes = b""
+    views: UInt8[np.ndarray, "2 v v"] | None = None
+
+
+def look_at(file: DataFile) -> Look:
+    """Read and decode one file and say what is wrong with it by itself."""
+    try:
+        rgb, encoding = decode_and_inspect(file.read())
+    except OSError as error:
+        return Look(file, (Finding("unreadable", (file.name,), error.strerror or str(error)),))
+    except DecodeError as error:
+        detail = "" if error.reason in ("empty", "not an image") else error.detail.partition(": ")[2]
+        return Look(file, (Finding(error.reason, (file.name,), detail or _size_of(error)),))
+    digest = hashlib.blake2b(f"{rgb.shape}".encode(), digest_size=16)
+    digest.update(rgb)
+    image = Image.fromarray(rgb)
+    findings = [Finding(kind, (file.name,), detail) for kind, detail in _remarks(file, image, encoding)]
+    return Look(file, tuple(findings), True, digest.digest(), _views(image) if file.role == PHOTO else None)
+
+
+def _size_of(error: DecodeError) -> str:
+    return error.detail.partition(" has ")[2].partition(";")[0]
+
+
+def _remarks(file: DataFile, image: Image.Image, encoding: Encoding) -> list[tuple[str, str]]:
+    """Kinds and details, from how the file is stored to what it shows."""
+    remarks = []
+    suffix = "" if file.path is None else file.path.suffix.lower()
+    if suffix and suffix not in _EXTENSIONS[encoding.format]:
+        remarks.append(("wrong extension", f"contains {encoding.format}"))
+    if encoding.transparent:
+        remarks.append(("transparent", ""))
+    if encoding.orientation in range(2, 9):
+        remarks.append(("rotated", f"EXIF orientation {encoding.orientation}"))
+    if encoding.frames > 1:
+        remarks.append(("animated", f"{encoding.frames} pictures"))
+    if encoding.mode == "CMYK" or encoding.mode.startswith("I"):
+        remarks.append(("unusual colours", "CMYK" if encoding.mode == "CMYK" else "16-bit grey"))
+    width, height = image.size
+    size = f"{width} x {height}"
+    if width != height:
+        remarks.append(("not square", size))
+    if max(width, height) > HUGE:
+        remarks.append(("huge", size))
+    if min(width, height) < TINY:
+        remarks.append(("tiny", size))
+    extremes = image.getextrema()
+    if max(high - low for low, high in extremes) < _BLANK_RANGE:
+        was = " once transparency shows white paper" if encoding.transparent else ""
+        remarks.append(("blank", f"all {_colour(extremes)}{was}"))
+    elif file.role == SKETCH and np.asarray(image.convert("L")).mean() < _DARK_MEAN:
+        remarks.append(("light on dark", ""))
+    return remarks
+
+
+def _colour(extremes) -> str:
+    return "#" + "".join(f"{(low + high) // 2:02x}" for low, high in extremes)
+
+
+def _views(image: Image.Image) -> UInt8[np.ndarray, "2 v v"]:
+    """The whole picture, and the object alone, which stays the same when the margin is cut or widened."""
+    grey = image.convert("L")
+    grey = grey.reduce(max(1, min(grey.size) // (4 * VIEW)))
+    pixels = np.asarray(grey).astype(np.int16)  # (h, w)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    object_ = np.abs(pixels - np.median(edge)) > _BOX_CONTRAST
+    rows, columns = (np.flatnonzero(object_.mean(axis=axis) > 0.005) for axis in (1, 0))
+    box = (0, 0, *grey.size)
+    if len(rows) >= 8 and len(columns) >= 8:  # less is a speck
+        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    resized = [grey.resize((VIEW, VIEW), Image.Resampling.BILINEAR, box=b) for b in ((0, 0, *grey.size), box)]
+    return np.stack([np.asarray(view) for view in resized])
