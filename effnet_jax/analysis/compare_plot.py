@@ -59,7 +59,9 @@ def _draw(axes, comparison: Comparison, largest_k: int) -> None:
             100 * np.array([getattr(m, end) for m in measures]) for end in ("value", "low", "high")
         )
         seeds = f" ({len(row.runs)} seeds)" if len(row.runs) > 1 else ""
-        axes.fill_between(ks, low, high, color=COLOURS[index], alpha=0.15, linewidth=0)
+        axes.fill_between(ks, low, high, color=COLOURS[index], alpha=0.12, linewidth=0)
+        for end in (low, high):
+            axes.plot(ks, end, color=COLOURS[index], linestyle=DASHES[index], linewidth=0.7, alpha=0.6)
         axes.plot(
             ks,
             value,
@@ -79,4 +81,4 @@ def _draw(axes, comparison: Comparison, largest_k: int) -> None:
     axes.grid(color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor=LINE, fontsize=9)
+    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor=LINE, fontsize=9, handlelength=3.2)

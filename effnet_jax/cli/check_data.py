@@ -37,12 +37,17 @@ def check_data(
     tfds_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where built data sets are kept.")] = None,
 ) -> None:
     """Examine a sketch-photo folder: names, pairs, pictures, duplicates, what training and test share."""
+    import warnings
+
+    from PIL import Image
+
     from effnet_jax.data.doctor import examine, list_folder, published_counts
     from effnet_jax.data.doctor.console import describe_copy, print_report
     from effnet_jax.data.doctor.page import write_page
     from effnet_jax.data.doctor.repair import write_clean_copy
     from effnet_jax.data.problems import DataError
 
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is a finding
     listing = _find(target, tfds_dir)
     named_after = Path(target).resolve().name if Path(target).is_dir() else target.partition("/")[0]
     published = published_counts(dataset or named_after)

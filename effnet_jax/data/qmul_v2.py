@@ -9,7 +9,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from effnet_jax.data.decode import DecodeError, decode_rgb, encode_png
@@ -75,10 +75,7 @@ def prepare_qmul_v2(
     with open_archive(archive) as files:
         parts = find_parts(files)
         if parts.lacking and not allow_missing:
-            listed = "\n".join(f"  {line}" for line in parts.lacking)
-            raise DataError(
-                f"{archive} is not whole:\n{listed}\nFetch it again; --allow-missing writes what there is without these."
-            )
+            raise DataError(_not_whole(archive, parts.lacking))
         render = _renderer(size) if any(path.suffix.lower() == ".svg" for path in parts.sketches.values()) else None
         jobs = _jobs(parts)
         try:
@@ -87,13 +84,15 @@ def prepare_qmul_v2(
                     for name in names:
                         (folder / name).mkdir()
                 written = in_threads(lambda job: _write(*job, files, folder, render), jobs)
-                failed = [f for f in track(written, total=len(jobs), description="writing pictures") if f]
-                if failed:
-                    raise DataError(f"{archive}: sketches that cannot be drawn:\n" + "\n".join(f"  {f}" for f in failed))
+                results = list(track(written, total=len(jobs), description="writing pictures"))
+                failed = tuple(f"sketch that cannot be drawn: {result}" for result in results if result)
+                if failed and not allow_missing:
+                    raise DataError(_not_whole(archive, failed))
         except FileExistsError as error:
             raise DataError(str(error)) from error
-    counted = Counter(target.partition("/")[0] for _, target in jobs)
-    return parts, {split: (counted[FOLDERS[split][0]], counted[FOLDERS[split][1]]) for split in _SPLITS}
+    counted = Counter(target.partition("/")[0] for (_, target), fault in zip(jobs, results, strict=True) if not fault)
+    counts = {split: (counted[FOLDERS[split][0]], counted[FOLDERS[split][1]]) for split in _SPLITS}
+    return replace(parts, lacking=parts.lacking + failed), counts
 
 
 @contextmanager
@@ -150,6 +149,11 @@ def find_parts(files: Files) -> Archive:
             raise DataError(f"no {what} of the lists are in the archive; it holds {_overview(files)}")
         found.append(f"{what}: {len(kept)} files in {folder}")
     return Archive(lists, photos, sketches, tuple(found), tuple(_lacking(lists, photos, sketches)))
+
+
+def _not_whole(archive: str | os.PathLike[str], lacking: Sequence[str]) -> str:
+    listed = "\n".join(f"  {line}" for line in lacking)
+    return f"{archive} is not whole:\n{listed}\nFetch it again; --allow-missing (allow_missing) leaves these out."
 
 
 def _wanted(path: Path | PurePosixPath) -> bool:

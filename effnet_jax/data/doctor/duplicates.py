@@ -19,7 +19,7 @@ from effnet_jax.data.doctor.findings import Finding
 from effnet_jax.data.doctor.listing import PHOTO, SKETCH
 from effnet_jax.data.doctor.pictures import Look
 
-ALIKE = 0.9
+ALIKE = 0.93
 """Cosine of edge directions from which two photos are reported as nearly the same."""
 
 _SKETCHED = 512  # dimensions that views are first compared in

@@ -31,14 +31,18 @@ def check_leakage(listing: Listing) -> list[Finding]:
 def tags_are_people(listing: Listing) -> bool:
     """Whether tags tell who drew: not where each photo's tags just count its sketches, 1 to n."""
     tags = defaultdict(set)
+    photos = {(file.split, file.stem) for file in listing.files if file.role == PHOTO}
     for file in listing.files:
-        if file.role == SKETCH and file.photo_id:
+        if file.role == SKETCH and (file.split, file.photo_id) in photos:
             tags[file.split, file.photo_id].add(file.tag)
-    counted = all(
-        all(tag.isdecimal() for tag in own) and {int(tag) for tag in own} == set(range(1, len(own) + 1))
-        for own in tags.values()
-    )
-    return bool(tags) and not counted
+    return not all(_count(own) for own in tags.values())
+
+
+def _count(tags: set[str]) -> bool:
+    if not all(tag.isdecimal() for tag in tags):
+        return False
+    numbers = {int(tag) for tag in tags}
+    return numbers == set(range(1, len(numbers) + 1))
 
 
 def _designers(listing: Listing) -> list[Finding]:

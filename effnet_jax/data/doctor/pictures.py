@@ -16,7 +16,8 @@ VIEW = 64  # pixels on a side of the views that are compared
 
 _BLANK_RANGE = 8  # of 255: less than this between darkest and lightest is one colour with the noise of a JPEG
 _DARK_MEAN = 96  # of 255: sketches are mostly paper, so a mean below this is dark paper
-_BOX_CONTRAST = 20  # of 255: how far a pixel must stand out of the background to belong to the object
+_FAINT_EDGE = 16  # of 255 per pixel: what JPEG leaves around an object is fainter
+_OUTSIDE = 0.02  # share of the edges that is left outside of the object's box at each side
 _EXTENSIONS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "WEBP": (".webp",)}
 
 
@@ -98,12 +99,23 @@ def _views(image: Image.Image) -> UInt8[np.ndarray, "2 v v"]:
     """The whole picture, and the object alone, which stays the same when the margin is cut or widened."""
     grey = image.convert("L")
     grey = grey.reduce(max(1, min(grey.size) // (4 * VIEW)))
-    pixels = np.asarray(grey).astype(np.int16)  # (h, w)
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    object_ = np.abs(pixels - np.median(edge)) > _BOX_CONTRAST
-    rows, columns = (np.flatnonzero(object_.mean(axis=axis) > 0.005) for axis in (1, 0))
-    box = (0, 0, *grey.size)
-    if len(rows) >= 8 and len(columns) >= 8:  # less is a speck
-        box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    resized = [grey.resize((VIEW, VIEW), Image.Resampling.BILINEAR, box=b) for b in ((0, 0, *grey.size), box)]
-    return np.stack([np.asarray(view) for view in resized])
+    boxes = (0.0, 0.0, *map(float, grey.size)), _object_box(grey)
+    return np.stack([np.asarray(grey.resize((VIEW, VIEW), Image.Resampling.BILINEAR, box=box)) for box in boxes])
+
+
+def _object_box(grey: Image.Image) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what holds the edges, all but a few percent of them at either side."""
+    small = np.asarray(grey.resize((2 * VIEW, 2 * VIEW), Image.Resampling.BILINEAR)).astype(np.float32)
+    edges = np.hypot(*np.gradient(small))  # (2 v, 2 v)
+    edges[edges < _FAINT_EDGE] = 0
+    sides = []
+    for axis, length in ((0, grey.width), (1, grey.height)):
+        share = np.concatenate([[0.0], np.cumsum(edges.sum(axis=axis))])
+        if share[-1] <= 0:
+            sides.append((0.0, float(length)))
+            continue
+        ends = np.interp([_OUTSIDE, 1 - _OUTSIDE], share / share[-1], np.linspace(0, length, len(share)))
+        middle, half = ends.mean(), max(np.ptp(ends) / 2, 1.0)  # two pixels at least
+        sides.append((max(0.0, middle - half), min(float(length), middle + half)))
+    (left, right), (top, bottom) = sides
+    return left, top, right, bottom

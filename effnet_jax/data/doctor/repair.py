@@ -17,6 +17,7 @@ from PIL import Image
 
 from effnet_jax.data.decode import FORMATS, plain_encoding
 from effnet_jax.data.doctor.examine import Examination, examine
+from effnet_jax.data.doctor.leakage import tags_are_people
 from effnet_jax.data.doctor.listing import PHOTO, SKETCH, DataFile, Listing
 from effnet_jax.data.doctor.names import INVISIBLE
 from effnet_jax.data.folders import FOLDERS, split_sketch_name
@@ -253,14 +254,15 @@ def _merge_sketches(fates: list[Fate], examination: Examination) -> None:
 
 
 def _resolve_clashes(fates: list[Fate], examination: Examination) -> None:
-    """Another tag for a different drawing that would take a name already given."""
+    """Another tag for a different drawing that would take a name already given: the next number, or `<tag>-2`."""
+    people = tags_are_people(examination.listing)
     sketches = [fate for fate in fates if fate.file.role == SKETCH and not fate.left_out]
     taken: set[tuple[str, str, str]] = set()
     changed = [fate for fate in sketches if fate.target.rpartition(".")[0] != fate.file.name.rpartition(".")[0]]
     for fate in [fate for fate in sketches if fate not in changed] + changed:
         tag, count = fate.tag, 2
         while (fate.split, fate.photo_id, fate.tag) in taken:
-            fate.tag, count = f"{tag}-{count}", count + 1
+            fate.tag, count = (f"{tag}-{count}" if people else str(count)), count + 1
         if fate.tag != tag:
             fate.why.append(f"another drawing is called {fate.photo_id}_{tag}")
         taken.add((fate.split, fate.photo_id, fate.tag))
