@@ -4,7 +4,7 @@ Nearly the same means one photograph stored twice: compressed again, resized, br
 widened. Two products that look alike are no finding; telling them apart is the task.
 
 Photos are compared by the direction of their edges: per pixel of a 64 x 64 view the doubled angle of the gradient,
-weighted by its size, so that neither brightness nor colour counts. The classic 64-bit hash of low frequencies cannot do
+weighted by its size, so that neither light nor saturation counts. The classic 64-bit hash of low frequencies cannot do
 this for goods on white paper: 13 pairs of different QMUL shoes share one, and 1,926 of 87,571 differ in 8 bits or less. The cosine of two views, over all pairs of different photos that were seen by eye, is at most 0.865
 (QMUL chairs) and 0.799 (shoes); JPEG of quality 30, half the size, half the contrast and noise stay above 0.95.
 """
