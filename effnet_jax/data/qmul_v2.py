@@ -206,10 +206,11 @@ def _by_folder(files: Files, suffixes: Sequence[str]) -> dict[PurePosixPath, dic
 def _best_folder(
     folders: Mapping[PurePosixPath, Mapping[str, PurePosixPath]], names: set[str]
 ) -> tuple[PurePosixPath | None, dict[str, PurePosixPath]]:
-    """The folder with most of the names (edge maps last, then the shortest path), and what it holds of them."""
+    """The folder with most of the names (edge maps only where there is no other), and what it holds of them."""
 
-    def worth(folder: PurePosixPath) -> tuple[int, bool, int, str]:
-        return -len(folders[folder].keys() & names), "edge" in str(folder).lower(), len(str(folder)), str(folder)
+    def worth(folder: PurePosixPath) -> tuple[bool, bool, int, int, str]:
+        held = len(folders[folder].keys() & names)
+        return held == 0, "edge" in folder.name.lower(), -held, len(str(folder)), str(folder)
 
     best = min(folders, key=worth, default=None)
     return best, {stem: path for stem, path in (folders[best] if best is not None else {}).items() if stem in names}
