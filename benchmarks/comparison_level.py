@@ -3,9 +3,9 @@
     python benchmarks/comparison_level.py [--sets 2000] [--resamples 1000]
 
 A query succeeds where a normal score falls below a threshold. The score is the sum of a part of its photo (0.3 of the
-variance), a part of the query (0.4), both shared by the two systems, and a part of each system (0.3); the thresholds set
-both accuracies. Printed, in %: coverage of the 95 % interval of the difference, its mean width, how often the sign-flip
-test and McNemar's (one sketch a photo) reject at 5 %, which is the level where both systems are equally good.
+variance), a part of the query (0.4), both shared by the two systems, and a part of each system (0.3); the thresholds
+set both accuracies. Printed, in %: coverage of the 95 % interval of the difference, its mean width, how often the
+sign-flip test and McNemar's (one sketch a photo) reject at 5 %, which is the level where both systems are equally good.
 """
 
 import argparse

@@ -78,7 +78,7 @@ def speed(folder: Path) -> None:
 def _shifted(share: float):
     def shift(image: Image.Image) -> Image.Image:
         moved = Image.new("RGB", image.size, "white")
-        moved.paste(image, tuple(int(share * side) for side in image.size))
+        moved.paste(image, (int(share * image.width), int(share * image.height)))
         return moved
 
     return shift

@@ -14,7 +14,11 @@ from jaxtyping import Float, Int32
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import credit_at_k
 
-CHECKPOINTS = {"last": ("last", "latest"), "best_on_validation": ("best on validation",), "best_on_test": ("best on test",)}
+CHECKPOINTS = {
+    "last": ("last", "latest"),
+    "best_on_validation": ("best on validation",),
+    "best_on_test": ("best on test",),
+}
 """Folder of a run, and how the selection rule in metrics.json begins."""
 
 _NAMED = 100  # ids named in an error; the rest is counted
@@ -198,9 +202,12 @@ def _read_ranks(path: Path) -> dict[str, Any]:
 def _check_agreement(run: Answered, result: dict[str, Any], ranks: Path) -> None:
     """Refuse a ranks.csv that is not the one behind metrics.json."""
     for measure, stated in result.items():
-        if measure.startswith("acc@") and abs(run.values(measure).mean() - stated["value"]) > 1e-9:
+        if not measure.startswith("acc@"):
+            continue
+        found = float(run.values(measure).mean())
+        if abs(found - stated["value"]) > 1e-9:
             raise ValueError(
-                f"{ranks} gives {measure} {run.values(measure).mean():.4f}, metrics.json beside it {stated['value']:.4f}: "
+                f"{ranks} gives {measure} {found:.4f}, metrics.json {stated['value']:.4f}: "
                 "they are of two evaluations; evaluate the run again"
             )
 

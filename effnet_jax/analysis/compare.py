@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,8 @@ def _row_names(groups: Sequence[Sequence[Answered]]) -> list[str]:
         if group[0].name or len(group) == 1:
             names.append(group[0].name or group[0].path.resolve().name)
             continue
-        name = os.path.commonprefix([run.path.resolve().name for run in group])
+        letters = zip(*(run.path.resolve().name for run in group), strict=False)
+        name = "".join(same[0] for same in takewhile(lambda column: len(set(column)) == 1, letters))
         names.append(re.sub(r"[-_. ]*(seed)?[-_. ]*$", "", name) or group[0].path.resolve().name)
     for index, name in enumerate(names):
         if names.count(name) > 1:

@@ -55,9 +55,7 @@ def _draw(axes, comparison: Comparison, largest_k: int) -> None:
     ks = np.arange(1, largest_k + 1)
     for index, row in enumerate(comparison.rows):
         measures = [row.measure(f"acc@{k}") for k in ks]
-        value, low, high = (
-            100 * np.array([getattr(m, end) for m in measures]) for end in ("value", "low", "high")
-        )
+        value, low, high = (100 * np.array([getattr(m, end) for m in measures]) for end in ("value", "low", "high"))
         seeds = f" ({len(row.runs)} seeds)" if len(row.runs) > 1 else ""
         axes.fill_between(ks, low, high, color=COLOURS[index], alpha=0.12, linewidth=0)
         for end in (low, high):

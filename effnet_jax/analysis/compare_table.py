@@ -6,11 +6,6 @@ from effnet_jax.analysis.compare import Comparison, Row
 from effnet_jax.analysis.paired import Difference
 
 DIFFERENCE_HEAD = ("", "measure", "difference", "p sign-flip", "p Holm", "p McNemar")
-EXPLANATION = (
-    "[low, high]: 95 % intervals, sketches of one photo kept together. Differences in percentage points: paired bootstrap "
-    "and sign-flip permutation over photos; p Holm is adjusted for the number of pairs; McNemar only where each photo has "
-    "one sketch."
-)
 
 
 def title(comparison: Comparison) -> str:
@@ -21,6 +16,19 @@ def title(comparison: Comparison) -> str:
         f"{asked.dataset} / {asked.split}: {len(asked.sketch_ids)} sketches of {photos} photos, "
         f"gallery of {asked.gallery} photos"
     )
+
+
+def explanation(comparison: Comparison) -> str:
+    """What the columns mean, of those that are there."""
+    parts = [
+        "[low, high]: 95 % intervals, sketches of one photo kept together. Differences in percentage points: "
+        "paired bootstrap and sign-flip permutation over photos"
+    ]
+    if len(comparison.rows) > 2:
+        parts.append(f"p Holm is adjusted for {len(comparison.rows) * (len(comparison.rows) - 1) // 2} pairs")
+    if _has_mcnemar(comparison):
+        parts.append("McNemar's exact test: each photo has one sketch here")
+    return "; ".join(parts) + "."
 
 
 def print_comparison(comparison: Comparison, console: Any = None) -> None:
@@ -47,7 +55,7 @@ def print_comparison(comparison: Comparison, console: Any = None) -> None:
             previous = line[0]
             table.add_row(*map(escape, ["" if repeated else line[0], *line[1:]]))
         console.print(table)
-    for note in (*comparison.notes, EXPLANATION):
+    for note in (*comparison.notes, explanation(comparison)):
         console.print(note, style="dim", markup=False, highlight=False)
 
 
@@ -57,7 +65,7 @@ def markdown(comparison: Comparison) -> str:
     for head, lines in _tables(comparison):
         rows = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
         parts.append("\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows))
-    parts += [*comparison.notes, EXPLANATION]
+    parts += [*comparison.notes, explanation(comparison)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -94,10 +102,7 @@ def _shown(measure: str) -> str:
 
 
 def _difference_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    differences = comparison.differences.values()
-    several = len(comparison.rows) > 2
-    mcnemar = any(difference.p_mcnemar is not None for difference in differences)
-    wanted = [True, True, True, True, several, mcnemar]
+    wanted = [True, True, True, True, len(comparison.rows) > 2, _has_mcnemar(comparison)]
     lines = []
     for (i, j, measure), difference in comparison.differences.items():
         names = comparison.rows[i].name, comparison.rows[j].name
@@ -111,6 +116,10 @@ def _difference_table(comparison: Comparison) -> tuple[list[str], list[list[str]
         ]
         lines.append([cell for cell, keep in zip(line, wanted, strict=True) if keep])
     return [name for name, keep in zip(DIFFERENCE_HEAD, wanted, strict=True) if keep], lines
+
+
+def _has_mcnemar(comparison: Comparison) -> bool:
+    return any(difference.p_mcnemar is not None for difference in comparison.differences.values())
 
 
 def _points(difference: Difference) -> str:

@@ -1,13 +1,14 @@
-"""Is one system better than another on the same queries? Intervals and tests that keep the sketches of a photo together.
+"""Is one system better than another on the same queries? Intervals and tests that keep the sketches of a photo whole.
 
-Both systems answered the same queries, so what counts is each query's difference. Sketches of one photo succeed and fail
-together, so photos are resampled, and signs are flipped photo by photo.
+Both systems answered the same queries, so what counts is each query's difference. Sketches of one photo succeed and
+fail together, so photos are resampled, and signs are flipped photo by photo.
 
-* The 95 % interval is the percentile bootstrap over photos, its quantiles moved outwards by what the plain one lacks with
-  few photos (Hesterberg's expanded percentile interval). Source: Hesterberg, "What Teachers Should Know About the
+* The 95 % interval is the percentile bootstrap over photos, its quantiles moved outwards by what the plain one lacks
+  with few photos (Hesterberg's expanded percentile interval). Source: Hesterberg, "What Teachers Should Know About the
   Bootstrap", The American Statistician 69 (2015).
-* The p-value is that of the sign-flip permutation test: if both systems were alike, each photo's difference could as well
-  have had the other sign. All sign patterns are counted where they are few, else random ones.
+* The p-value is that of the sign-flip permutation test: if both systems were alike, each photo's difference could as
+  well have had the other sign. All sign patterns are counted where they are few, else random ones. Differences of
+  Acc@K come in steps, so that this test errs to the safe side there.
 * McNemar's exact test is given where it holds: one sketch a photo, and every query plainly a hit or a miss.
 
 Coverage and level by simulation: `python benchmarks/comparison_level.py`.

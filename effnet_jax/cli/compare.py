@@ -21,9 +21,7 @@ Seeds of one configuration become one row. Runs of other queries, galleries or f
 
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Folders of runs, or NAME=FOLDER.")],
-    checkpoint: Annotated[
-        str, typer.Option(help="Of each run: last, best_on_validation or best_on_test.")
-    ] = "last",
+    checkpoint: Annotated[str, typer.Option(help="Of each run: last, best_on_validation or best_on_test.")] = "last",
     k: Annotated[list[int] | None, typer.Option("-k", help="A K of Acc@K; repeat it. Default: 1, 5 and 10.")] = None,
     per_run: Annotated[bool, typer.Option(help="Keep seeds of one configuration apart.")] = False,
     out: Annotated[

@@ -18,7 +18,7 @@ effnet-jax check-data data/qmul_shoe_v2"""
 
 def prepare(
     dataset: Annotated[str, typer.Argument(help="qmul_shoe_v2 or qmul_chair_v2.")],
-    archive: Annotated[Path, typer.Argument(help="The original archive: a zip file, or the folder it was unpacked to.")],
+    archive: Annotated[Path, typer.Argument(help="The original archive: a zip file, or a folder.")],
     out: Annotated[Path, typer.Argument(help="Folder to write trainA, trainB, testA and testB to; new or empty.")],
     size: Annotated[int, typer.Option(help="Pixels on the longer side of a sketch that is drawn from SVG.")] = 512,
     allow_missing: Annotated[bool, typer.Option(help="Leave out what the archive lacks.")] = False,

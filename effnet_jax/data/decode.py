@@ -168,7 +168,7 @@ def _shows_paper(image: Image.Image) -> bool:
         return False
     if image.mode.startswith("I"):
         return bool((np.asarray(image) == image.info.get("transparency")).any())
-    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return bool((np.asarray(image.convert("RGBA"))[..., 3] < 255).any())
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:

@@ -1,7 +1,7 @@
 """The original archives of QMUL-Shoe-V2 and QMUL-Chair-V2 to the trainA/trainB/testA/testB layout. No JAX.
 
-An archive holds a folder of photos, a folder of sketches as SVG, and four lists of names: photos and sketches of training
-and test. The parts are found by what they contain, not by where they lie.
+An archive holds a folder of photos, a folder of sketches as SVG, and four lists of names: photos and sketches of
+training and test. The parts are found by what they contain, not by where they lie.
 """
 
 import os
@@ -128,7 +128,9 @@ def find_parts(files: Files) -> Archive:
         DataError: a part is missing altogether.
     """
     lists, found = _find_lists(files)
-    pictures = {suffix: _by_folder(files, suffixes) for suffix, suffixes in (("svg", (".svg",)), ("raster", EXTENSIONS))}
+    pictures = {
+        suffix: _by_folder(files, suffixes) for suffix, suffixes in (("svg", (".svg",)), ("raster", EXTENSIONS))
+    }
     photo_names = {name for split in _SPLITS for name in lists["photo", split]}
     photo_folder, photos = _best_folder(pictures["raster"], photo_names)
     ids = {split: set(lists["photo", split]) for split in _SPLITS}

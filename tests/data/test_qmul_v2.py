@@ -18,7 +18,9 @@ TRAIN, TEST = ("2490312525", "29028744_v1", "9910-02-carbon"), ("100", "11350450
 
 def svg(seed: int, width: int = 800, height: int = 800) -> bytes:
     points = np.random.default_rng(seed).integers(100, 700, (4, 4))
-    paths = "".join(f'<path d="M{a},{b} L{c},{d}" stroke="black" stroke-width="3" fill="none"/>' for a, b, c, d in points)
+    paths = "".join(
+        f'<path d="M{a},{b} L{c},{d}" stroke="black" stroke-width="3" fill="none"/>' for a, b, c, d in points
+    )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
     return f'<?xml version="1.0" encoding="utf-8"?>\n{head}{paths}</svg>'.encode()
 
@@ -63,8 +65,10 @@ def tree(root: Path) -> list[str]:
 
 
 EXPECTED = sorted(
-    [f"train{part}" for photo_id in TRAIN for part in (f"A/{photo_id}_1.png", f"A/{photo_id}_2.png", f"B/{photo_id}.png")]
-    + [f"test{part}" for photo_id in TEST for part in (f"A/{photo_id}_1.png", f"A/{photo_id}_2.png", f"B/{photo_id}.png")]
+    f"{split}{part}"
+    for split, ids in (("train", TRAIN), ("test", TEST))
+    for photo_id in ids
+    for part in (f"A/{photo_id}_1.png", f"A/{photo_id}_2.png", f"B/{photo_id}.png")
 )
 
 
@@ -96,8 +100,9 @@ def test_sketches_are_dark_lines_on_white_of_the_asked_size(tmp_path):
 
 
 def test_lines_lie_where_the_file_says(tmp_path):
-    line = b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"><rect x="10" y="60" width="50" height="20"/></svg>'
-    files = archive() | {"ShoeV2/ShoeV2_sketch/100_1.svg": line}
+    head = '<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100">'
+    drawing = f'{head}<rect x="10" y="60" width="50" height="20"/></svg>'.encode()
+    files = archive() | {"ShoeV2/ShoeV2_sketch/100_1.svg": drawing}
     prepare_qmul_v2(as_folder(tmp_path / "a", files), tmp_path / "out", size=100)
     expected = np.full((100, 100, 3), 255, np.uint8)
     expected[60:80, 10:60] = 0
@@ -112,7 +117,10 @@ def test_rendered_sketches_beside_the_svg_are_not_taken(tmp_path):
 
 
 def test_sketches_that_are_pictures_already_are_copied(tmp_path):
-    files = {name.replace(".svg", ".png"): png(hash(name) % 99) if ".svg" in name else data for name, data in archive().items()}
+    files = {
+        name.replace(".svg", ".png"): png(hash(name) % 99) if ".svg" in name else data
+        for name, data in archive().items()
+    }
     prepare_qmul_v2(as_folder(tmp_path / "a", files), tmp_path / "out")
     assert tree(tmp_path / "out") == EXPECTED
     assert decode_rgb(tmp_path / "out" / "trainA" / "29028744_v1_1.png").shape == (12, 16, 3)
@@ -168,7 +176,10 @@ def test_sketches_that_cannot_be_drawn_are_named(tmp_path):
         (lambda files: files.pop("ShoeV2/photo_test.txt"), r"not found: photo_test\.txt"),
         (lambda files: files.pop("ShoeV2/sketch_test.txt"), r"not found: sketch_test\.txt"),
         (lambda files: files.update({"old/photo_test.txt": b""}), "more than one list"),
-        (lambda files: [files.pop(n) for n in [*files] if "_photo" in n and n.endswith("png")], "no photos of the lists"),
+        (
+            lambda files: [files.pop(n) for n in [*files] if "_photo" in n and n.endswith("png")],
+            "no photos of the lists",
+        ),
         (lambda files: [files.pop(n) for n in [*files] if n.endswith("svg")], "no sketches of the lists"),
     ],
 )

@@ -59,7 +59,9 @@ def describe_copy(fates: list[Fate]) -> str:
     renamed = sum(fate.target != fate.file.name for fate in kept)
     stored = sum(fate.convert for fate in kept)
     left_out = len(fates) - len(kept)
-    return f"{_count(len(kept), 'file')} copied ({renamed} under another name, {stored} stored anew), {left_out} left out"
+    return (
+        f"{_count(len(kept), 'file')} copied ({renamed} under another name, {stored} stored anew), {left_out} left out"
+    )
 
 
 def _count(number: int, noun: str) -> str:

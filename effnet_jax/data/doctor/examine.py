@@ -32,9 +32,7 @@ def examine(listing: Listing, published: Published | None = None) -> Examination
     names = check_names(listing)
     looking = in_threads(look_at, listing.files)
     looks = tuple(track(looking, total=len(listing.files), description="looking at pictures"))
-    counts = {
-        split: (len(listing.part(split, SKETCH)), len(listing.part(split, PHOTO))) for split in listing.splits
-    }
+    counts = {split: (len(listing.part(split, SKETCH)), len(listing.part(split, PHOTO))) for split in listing.splits}
     findings = [
         *listing.findings,
         *names.findings,
@@ -44,5 +42,7 @@ def examine(listing: Listing, published: Published | None = None) -> Examination
         *check_leakage(listing),
         *check_counts(counts, published),
     ]
-    report = Report(listing.root, published.dataset if published else "", counts, len(listing.files), in_order(findings))
+    report = Report(
+        listing.root, published.dataset if published else "", counts, len(listing.files), in_order(findings)
+    )
     return Examination(report, listing, names, looks)

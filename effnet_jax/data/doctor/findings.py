@@ -24,7 +24,9 @@ def _causes() -> dict[str, Kind]:
 
 KINDS: dict[str, Kind] = {
     **_causes(),
-    "counts": Kind(FAULT, "counts that are not the published ones", "fetch the data again, or do not call it by that name"),
+    "counts": Kind(
+        FAULT, "counts that are not the published ones", "fetch the data again, or do not call it by that name"
+    ),
     "known variant": Kind(NOTE, "counts of a known variant of the set", "say so beside every result"),
     "folders swapped": Kind(FAULT, "sketch and photo folders exchanged", "rename them: sketches A, photos B"),
     "name differs": Kind(FAULT, "sketch whose name misses that of its photo", "rename it as proposed"),
@@ -45,7 +47,9 @@ KINDS: dict[str, Kind] = {
     ),
     "photo as sketch": Kind(FAULT, "sketch and photo with identical pixels", "replace the sketch by a drawing"),
     "alike in both splits": Kind(
-        NOTE, "photo that is nearly the same in training and test", "look at them; remove the training photo if they are one"
+        NOTE,
+        "photo that is nearly the same in training and test",
+        "look at them; take the training photo out if they are one",
     ),
     "alike": Kind(NOTE, "photos of one split that are nearly the same", "look at them; keep one if they are one"),
     "id in both splits": Kind(
@@ -61,21 +65,23 @@ KINDS: dict[str, Kind] = {
         "people who drew for training and for test",
         "say that the test is on unseen photos, not on unseen hands; or divide by designer",
     ),
-    "no sketch": Kind(NOTE, "photo that nobody drew", "none needed: it stays in the gallery and makes the search harder"),
-    "tag spelt two ways": Kind(NOTE, "one number as tag in two spellings", "choose one spelling: they count as two people"),
+    "no sketch": Kind(NOTE, "photo that nobody drew", "none needed: it stays in the gallery"),
+    "tag spelt two ways": Kind(NOTE, "one number as tag in two spellings", "choose one: they count as two people"),
     "ids nearly equal": Kind(NOTE, "photo ids that differ only in spelling", "rename one, or make them one photo"),
     "fragile name": Kind(
         NOTE,
         "name that does not survive every computer",
         "rename it: no spaces at its ends, no control characters, composed (NFC) letters",
     ),
-    "wrong extension": Kind(NOTE, "extension that is not what the file contains", "none needed here; other tools may stumble"),
+    "wrong extension": Kind(
+        NOTE, "extension that is not what the file contains", "none needed; other tools may stumble"
+    ),
     "transparent": Kind(NOTE, "picture with transparent parts", "none needed: it is put on white paper"),
     "rotated": Kind(NOTE, "picture that its EXIF data turn", "none needed: it is turned; other tools may not"),
     "animated": Kind(NOTE, "animation", "check that its first picture is the one that is meant"),
     "unusual colours": Kind(NOTE, "16-bit or CMYK picture", "none needed: it is converted; check that it looks right"),
     "light on dark": Kind(NOTE, "sketch drawn light on dark", "invert it if the others are dark on light"),
-    "not square": Kind(NOTE, "picture that is not square", "none needed: it is stretched to a square, as all of them are"),
+    "not square": Kind(NOTE, "picture that is not square", "none needed: all are stretched to a square"),
     "huge": Kind(NOTE, "picture of more than 4096 pixels on a side", "shrink it: it slows every first use"),
     "tiny": Kind(NOTE, "picture of less than 64 pixels on a side", "fetch it in full size"),
 }

@@ -100,8 +100,4 @@ def _file(root: Path, path: Path, split: str, role: str) -> DataFile:
 
 
 def _name(root: Path, path: Path) -> str:
-    try:
-        path = path.relative_to(root)
-    except ValueError:
-        pass
-    return shown_path(path)
+    return shown_path(path.relative_to(root) if path.is_relative_to(root) else path)

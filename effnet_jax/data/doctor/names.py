@@ -169,7 +169,9 @@ def _nearly_equal(photos: list[DataFile]) -> list[Finding]:
         if len(stems) > 1:
             different = dict.fromkeys(s for stem in stems[1:] for s in spelling_difference(stems[0], stem) or ())
             findings.append(
-                Finding("ids nearly equal", tuple(sorted(f.name for f in files)), f"differ in {' and '.join(different)}")
+                Finding(
+                    "ids nearly equal", tuple(sorted(f.name for f in files)), f"differ in {' and '.join(different)}"
+                )
             )
     return findings
 
@@ -185,7 +187,9 @@ def _two_spellings(listing: Listing) -> list[Finding]:
         for tag, names in spelt.items():
             if tag != usual:
                 findings.append(
-                    Finding("tag spelt two ways", tuple(sorted(names)), f"{tag} here, {usual} in {len(spelt[usual])} names")
+                    Finding(
+                        "tag spelt two ways", tuple(sorted(names)), f"{tag} here, {usual} in {len(spelt[usual])} names"
+                    )
                 )
     return findings
 

@@ -25,9 +25,10 @@ h1 { font-size: 1.5em; margin-bottom: .2em; } h2 { font-size: 1.1em; margin: 2em
 p { margin: .2em 0; } .advice, .root { color: #57606a; } .root { overflow-wrap: anywhere; }
 .severity { display: inline-block; color: #fff; border-radius: 4px; padding: 0 .5em; margin-right: .5em; }
 .fault { background: #a3290f; } .note { background: #57606a; } .none { color: #00785a; font-weight: bold; }
-.finding { display: inline-block; vertical-align: top; border: 1px solid #d8dee4; border-radius: 6px; padding: 8px 0 8px 8px;
-           margin: 10px 10px 0 0; background: #f6f8fa; max-width: 100%; }
-figure { display: inline-block; vertical-align: top; margin: 0 8px 0 0; width: 144px; } figcaption, .detail { font-size: 12px; overflow-wrap: anywhere; }
+.finding { display: inline-block; vertical-align: top; border: 1px solid #d8dee4; border-radius: 6px;
+           padding: 8px 0 8px 8px; margin: 10px 10px 0 0; background: #f6f8fa; max-width: 100%; }
+figure { display: inline-block; vertical-align: top; margin: 0 8px 0 0; width: 144px; }
+figcaption, .detail { font-size: 12px; overflow-wrap: anywhere; }
 .detail { color: #57606a; max-width: 296px; }
 .frame { width: 144px; height: 144px; line-height: 144px; background: #fff; font-size: 12px; color: #57606a;
          text-align: center; } .frame img { vertical-align: middle; }

@@ -50,7 +50,7 @@ def look_at(file: DataFile) -> Look:
         detail = "" if error.reason in ("empty", "not an image") else error.detail.partition(": ")[2]
         return Look(file, (Finding(error.reason, (file.name,), detail or _size_of(error)),))
     digest = hashlib.blake2b(f"{rgb.shape}".encode(), digest_size=16)
-    digest.update(rgb)
+    digest.update(rgb.tobytes())
     image = Image.fromarray(rgb)
     findings = [Finding(kind, (file.name,), detail) for kind, detail in _remarks(file, image, encoding)]
     return Look(file, tuple(findings), True, digest.digest(), _views(image) if file.role == PHOTO else None)
@@ -82,24 +82,21 @@ def _remarks(file: DataFile, image: Image.Image, encoding: Encoding) -> list[tup
         remarks.append(("huge", size))
     if min(width, height) < TINY:
         remarks.append(("tiny", size))
-    extremes = image.getextrema()
-    if max(high - low for low, high in extremes) < _BLANK_RANGE:
+    extremes = np.array(image.getextrema(), int)  # (3, 2)
+    if np.ptp(extremes, axis=1).max() < _BLANK_RANGE:
         was = " once transparency shows white paper" if encoding.transparent else ""
-        remarks.append(("blank", f"all {_colour(extremes)}{was}"))
+        colour = "".join(f"{value:02x}" for value in extremes.sum(axis=1) // 2)
+        remarks.append(("blank", f"all #{colour}{was}"))
     elif file.role == SKETCH and np.asarray(image.convert("L")).mean() < _DARK_MEAN:
         remarks.append(("light on dark", ""))
     return remarks
-
-
-def _colour(extremes) -> str:
-    return "#" + "".join(f"{(low + high) // 2:02x}" for low, high in extremes)
 
 
 def _views(image: Image.Image) -> UInt8[np.ndarray, "2 v v"]:
     """The whole picture, and the object alone, which stays the same when the margin is cut or widened."""
     grey = image.convert("L")
     grey = grey.reduce(max(1, min(grey.size) // (4 * VIEW)))
-    boxes = (0.0, 0.0, *map(float, grey.size)), _object_box(grey)
+    boxes = (0.0, 0.0, float(grey.width), float(grey.height)), _object_box(grey)
     return np.stack([np.asarray(grey.resize((VIEW, VIEW), Image.Resampling.BILINEAR, box=box)) for box in boxes])
 
 

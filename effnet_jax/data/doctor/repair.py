@@ -1,7 +1,7 @@
 """A cleaned copy of a folder: what is unusable left out, what is misnamed renamed, what is there twice kept once.
 
-Only what is certain is decided. What could be meant in two ways is left out and named. Of training and test, the test part
-keeps what both have, so that published test sets stay whole.
+Only what is certain is decided. What could be meant in two ways is left out and named. Of training and test, the test
+part keeps what both have, so that published test sets stay whole.
 """
 
 import io
@@ -78,7 +78,9 @@ def plan_repairs(examination: Examination) -> list[Fate]:
         raise DataError(f"{examination.listing.root} is a built set; a cleaned copy can be made of a folder only")
     swapped = [f.files for f in examination.report.findings if f.kind == "folders swapped"]
     if swapped:
-        examination = examine(_exchanged(examination.listing, {split for split in FOLDERS if FOLDERS[split] in swapped}))
+        examination = examine(
+            _exchanged(examination.listing, {split for split in FOLDERS if FOLDERS[split] in swapped})
+        )
     own: dict[str, dict[str, str]] = defaultdict(dict)  # file -> kind -> detail
     for finding in examination.report.findings:
         if len(finding.files) == 1:
@@ -196,10 +198,10 @@ def _merge_photos(fates: list[Fate], examination: Examination) -> None:
             fate.leave_out(f"same picture as {group[0].file.name}, which takes its sketches")
             _adopt(fates, fate, group[0])
     for group in _groups(photos, lambda fate: pixels[fate.file.name]):
-        tested = next((fate for fate in group if fate.split == "test"), None)
+        tested = [fate for fate in group if fate.split == "test"]
         for fate in group if tested else ():
             if fate.split == "train":
-                fate.leave_out(f"same picture as {tested.file.name}")
+                fate.leave_out(f"same picture as {tested[0].file.name}")
 
 
 def _adopt(fates: list[Fate], old: Fate, new: Fate) -> None:

@@ -1,6 +1,6 @@
 """A folder with planted faults: each with the findings that it must cause, and no others.
 
-    python tests/data/doctor/corpus.py FOLDER        writes the folder, to look at it
+python tests/data/doctor/corpus.py FOLDER        writes the folder, to look at it
 """
 
 import io
@@ -164,7 +164,10 @@ def _spellings() -> Iterable[Plant]:
         "German sharp s": ("stra\u00dfe", "STRASSE_1"),
     }
     for number, (name, (photo_id, stem)) in enumerate(cases.items()):
-        files = {f"trainB/{photo_id}.jpg": jpeg(photo(520 + number)), f"trainA/{stem}.png": stored(sketch(520 + number))}
+        files = {
+            f"trainB/{photo_id}.jpg": jpeg(photo(520 + number)),
+            f"trainA/{stem}.png": stored(sketch(520 + number)),
+        }
         expected = [("name differs", (f"trainA/{stem}.png",))]
         if name == "decomposed letters":
             expected.append(("fragile name", (f"trainA/{stem}.png",)))

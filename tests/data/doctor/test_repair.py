@@ -62,14 +62,14 @@ def test_the_folder_itself_is_not_touched(repaired):
 
 
 def test_what_was_good_is_there_byte_for_byte(repaired):
-    root, before, target, _ = repaired
+    _, before, target, _ = repaired
     after = contents(target)
     good = {name for name in corpus.base() if not name.endswith(".DS_Store")}
     assert {name: after.get(name) for name in good} == {name: before[name] for name in good}
 
 
 def test_every_file_is_accounted_for(repaired):
-    root, before, target, fates = repaired
+    _, before, target, fates = repaired
     written = json.loads((target / CHANGES).read_text())
     changed = {change["source"]: change for change in written["changes"]}
     assert all(change["why"] for change in changed.values())
@@ -87,7 +87,7 @@ def test_every_file_is_accounted_for(repaired):
 
 
 def test_pictures_stored_anew_look_the_same(repaired):
-    root, _, target, fates = repaired
+    _, _, target, fates = repaired
     converted = [fate for fate in fates if fate.convert and not fate.left_out]
     assert len(converted) >= 6
     for fate in converted:
