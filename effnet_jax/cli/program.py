@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from effnet_jax.cli import embed, export_index, figures, search
+from effnet_jax.cli import check_data, compare, embed, export_index, figures, prepare, search
 
 app = typer.Typer(
     name="effnet-jax",
@@ -20,6 +20,9 @@ app = typer.Typer(
     help="Check sketch-photo data, compare runs, convert weights, and search your own photos with a sketch.",
 )
 
+app.command("check-data", epilog=check_data.EPILOG)(check_data.check_data)
+app.command("prepare", epilog=prepare.EPILOG)(prepare.prepare)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("embed", help=embed.HELP, epilog=embed.EPILOG)(embed.embed)
 app.command("search", help=search.HELP, epilog=search.EPILOG)(search.search)
 app.command("export-index", epilog=export_index.EPILOG)(export_index.export_index)

@@ -2,6 +2,7 @@
 
 import io
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,25 @@ class DecodeError(ValueError):
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How a picture is stored.
+
+    Attributes:
+        format: "PNG", "JPEG", "BMP" or "WEBP", by the contents.
+        mode: Pillow's name of the pixel format, such as "RGB", "P" or "I;16".
+        transparent: whether any pixel lets the paper show through.
+        orientation: of EXIF, 1..8; 1 is upright.
+        frames: pictures in the file; more than 1 is an animation.
+    """
+
+    format: str
+    mode: str
+    transparent: bool
+    orientation: int
+    frames: int
+
+
 def decode_rgb(file: bytes | str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3"]:
     """Decode a picture to 8-bit RGB as a person sees it.
 
@@ -61,6 +81,27 @@ def decode_rgb(file: bytes | str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3
     """
     data, name = _read(file)
     return _with_pillow(data, name, lambda image: np.array(_upright(_flatten(image), _orientation(image))))
+
+
+def decode_and_inspect(file: bytes | str | os.PathLike[str]) -> tuple[UInt8[np.ndarray, "h w 3"], Encoding]:
+    """Decode a picture as `decode_rgb` does, and tell how it was stored.
+
+    Raises:
+        DecodeError: as `decode_rgb`.
+    """
+    data, name = _read(file)
+
+    def use(image: Image.Image) -> tuple[np.ndarray, Encoding]:
+        encoding = Encoding(
+            format=image.format or "",
+            mode=image.mode,
+            transparent=_shows_paper(image),
+            orientation=_orientation(image),
+            frames=getattr(image, "n_frames", 1),
+        )
+        return np.array(_upright(_flatten(image), encoding.orientation)), encoding
+
+    return _with_pillow(data, name, use)
 
 
 def plain_encoding(file: bytes | str | os.PathLike[str]) -> bytes:
@@ -120,6 +161,14 @@ def _flatten(image: Image.Image) -> Image.Image:
         paper = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(paper, colours).convert("RGB")
     return image.convert("RGB")
+
+
+def _shows_paper(image: Image.Image) -> bool:
+    if not image.has_transparency_data:
+        return False
+    if image.mode.startswith("I"):
+        return bool((np.asarray(image) == image.info.get("transparency")).any())
+    return bool((np.asarray(image.convert("RGBA"))[..., 3] < 255).any())
 
 
 def _from_16_bits(image: Image.Image) -> Image.Image:

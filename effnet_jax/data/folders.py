@@ -75,10 +75,45 @@ def read_folder(root: Path | str, *, tag: str | None = None, check_images: bool 
     """
     root = Path(root)
     problems = Problems(root)
-    splits = {name: _pair(name, root, tag, problems) for name in _split_names(root, problems)}
+    splits = {name: _pair(name, root, tag, problems) for name in split_names(root, problems)}
     splits = _read_files(splits, check_images, problems)
     problems.raise_if_any()
     return splits
+
+
+def split_names(root: Path, problems: Problems) -> list[str]:
+    """The splits that a folder has or should have; its missing folders are noted as problems."""
+    wanted = [name for name, folders in FOLDERS.items() if name == "train" or any((root / f).is_dir() for f in folders)]
+    missing = [root / folder for name in wanted for folder in FOLDERS[name] if not (root / folder).is_dir()]
+    if missing:
+        present = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
+        detail = (
+            "the whole folder is missing" if present is None else f"found there: {', '.join(present[:8]) or 'nothing'}"
+        )
+        for path in missing:
+            problems.add("missing", path, detail)
+    return wanted
+
+
+def pictures_in(folder: Path, problems: Problems) -> list[Path]:
+    """The picture files of one folder, by name; whatever else lies there is noted as a problem, unless a leftover."""
+    if not folder.is_dir():
+        return []
+    pictures = []
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if not is_picture_name(path.name):
+            continue
+        if path.is_dir():
+            problems.add("subfolder", path)
+        elif not path.is_file():
+            problems.add("not a file", path)
+        elif not _is_utf8(path.name):
+            problems.add("bad name", path)
+        elif path.suffix.lower() not in EXTENSIONS:
+            problems.add("unknown file", path)
+        else:
+            pictures.append(path)
+    return pictures
 
 
 def split_sketch_name(stem: str) -> tuple[str, str]:
@@ -167,39 +202,6 @@ def split_hash(lines: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
 
 
-def _split_names(root: Path, problems: Problems) -> list[str]:
-    wanted = [name for name, folders in FOLDERS.items() if name == "train" or any((root / f).is_dir() for f in folders)]
-    missing = [root / folder for name in wanted for folder in FOLDERS[name] if not (root / folder).is_dir()]
-    if missing:
-        present = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
-        detail = (
-            "the whole folder is missing" if present is None else f"found there: {', '.join(present[:8]) or 'nothing'}"
-        )
-        for path in missing:
-            problems.add("missing", path, detail)
-    return wanted
-
-
-def _pictures(folder: Path, problems: Problems) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    pictures = []
-    for path in sorted(folder.iterdir(), key=lambda path: path.name):
-        if not is_picture_name(path.name):
-            continue
-        if path.is_dir():
-            problems.add("subfolder", path)
-        elif not path.is_file():
-            problems.add("not a file", path)
-        elif not _is_utf8(path.name):
-            problems.add("bad name", path)
-        elif path.suffix.lower() not in EXTENSIONS:
-            problems.add("unknown file", path)
-        else:
-            pictures.append(path)
-    return pictures
-
-
 def _is_utf8(name: str) -> bool:
     try:
         name.encode()
@@ -210,9 +212,9 @@ def _is_utf8(name: str) -> bool:
 
 def _pair(name: str, root: Path, tag: str | None, problems: Problems) -> FolderSplit:
     sketch_folder, photo_folder = (root / folder for folder in FOLDERS[name])
-    photos = [PhotoFile(path.stem, path) for path in _pictures(photo_folder, problems)]
+    photos = [PhotoFile(path.stem, path) for path in pictures_in(photo_folder, problems)]
     sketches = []
-    for path in _pictures(sketch_folder, problems):
+    for path in pictures_in(sketch_folder, problems):
         try:
             photo_id, its_tag = split_sketch_name(path.stem)
         except ValueError as error:

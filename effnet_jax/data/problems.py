@@ -41,21 +41,30 @@ class Problems:
 
     def __init__(self, root: Path):
         self.root = root
-        self.paths: dict[str, list[str]] = defaultdict(list)
+        self.noted: dict[str, list[tuple[Path, str]]] = defaultdict(list)
 
     def add(self, cause: str, path: Path, detail: str = "") -> None:
         """Note a path, and what exactly is wrong with it where the cause does not say it."""
-        shown = str(path).encode("utf-8", "backslashreplace").decode()
-        self.paths[cause].append(f"{shown} ({detail})" if detail else shown)
+        self.noted[cause].append((path, detail))
 
     def raise_if_any(self) -> None:
         """Raise one DataError with everything that was noted."""
-        if not self.paths:
+        if not self.noted:
             return
-        count = sum(map(len, self.paths.values()))
+        paths = {cause: tuple(_shown(*entry) for entry in entries) for cause, entries in self.noted.items()}
+        count = sum(map(len, paths.values()))
         lines = [f"{self.root} cannot be used, {count} {'problem' if count == 1 else 'problems'}:"]
         for cause, explanation in CAUSES.items():
-            if cause in self.paths:
-                lines.append(f"* {explanation} ({len(self.paths[cause])}):")
-                lines += [f"    {path}" for path in self.paths[cause]]
-        raise DataError("\n".join(lines), {cause: tuple(paths) for cause, paths in self.paths.items()})
+            if cause in paths:
+                lines.append(f"* {explanation} ({len(paths[cause])}):")
+                lines += [f"    {path}" for path in paths[cause]]
+        raise DataError("\n".join(lines), paths)
+
+
+def shown_path(path: Path) -> str:
+    """A path as text that can be printed, whatever bytes its name is made of."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
+def _shown(path: Path, detail: str) -> str:
+    return f"{shown_path(path)} ({detail})" if detail else shown_path(path)

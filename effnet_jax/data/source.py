@@ -137,7 +137,7 @@ def load_split(
     """
     if split not in ("train", "test"):
         raise DataError(f"the splits are 'train' and 'test', not {split!r}")
-    root = Path(tfds_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    root = tfds_root(tfds_dir)
     directory = _prepare(dataset, source_dir, root, split_seed)
     described = built.read_description(directory)
     if described is None:
@@ -157,6 +157,11 @@ def load_split(
         sketch_rows=np.arange(len(part["sketches"]), dtype=np.int32),
         photo_rows=np.arange(len(part["photos"]), dtype=np.int32),
     )
+
+
+def tfds_root(tfds_dir: str | os.PathLike[str] | None) -> Path:
+    """Where built sets are kept: as given, else `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
+    return Path(tfds_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def source_places(dataset: str, source_dir: str | os.PathLike[str] | None, tfds_dir: Path) -> dict[str, Path | None]:

@@ -1,10 +1,16 @@
+"""Fixtures of the commands; helpers of the library's own tests can be imported by their names."""
+
 import sys
+from pathlib import Path
 
 import pytest
 from tiny import tiny_config, write_pairs
 
 from effnet_jax.cli import program
 from effnet_jax.run import train
+
+for folder in ("data", "data/doctor", "analysis"):
+    sys.path.append(str(Path(__file__).parents[1] / folder))
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +36,11 @@ def command(monkeypatch, capsys):
         return status, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch):
+    """Wide and without colours, wherever the tests run."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")

@@ -1,0 +1,97 @@
+"""`effnet-jax check-data`: examine a folder of sketches and photos."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from effnet_jax.data.doctor import Listing
+
+EPILOG = """[bold]Examples[/bold]
+
+effnet-jax check-data my_data --html report.html
+
+effnet-jax check-data qmul_shoe_v2
+
+effnet-jax check-data my_data --fix my_data_clean
+
+effnet-jax check-data my_data --json > findings.json
+
+The exit status is 1 where faults were found, or are left in the copy that --fix wrote. Notes never fail."""
+
+
+def check_data(
+    target: Annotated[
+        str, typer.Argument(metavar="DIR|DATASET", help="A folder with trainA, trainB, ..., or the name of a data set.")
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Hold the counts to those of this data set. Default: the one the folder is named after."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with thumbnails.")] = None,
+    fix: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a cleaned copy; DIR is new or empty.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    every_note: Annotated[bool, typer.Option("--all", help="List every note, not the first of each kind.")] = False,
+    tfds_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where built data sets are kept.")] = None,
+) -> None:
+    """Examine a sketch-photo folder: names, pairs, pictures, duplicates, what training and test share."""
+    import warnings
+
+    from PIL import Image
+
+    from effnet_jax.data.doctor import examine, list_folder, published_counts
+    from effnet_jax.data.doctor.console import describe_copy, print_report
+    from effnet_jax.data.doctor.page import write_page
+    from effnet_jax.data.doctor.repair import write_clean_copy
+    from effnet_jax.data.problems import DataError
+
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is a finding
+    listing = _find(target, tfds_dir)
+    named_after = Path(target).resolve().name if Path(target).is_dir() else target.partition("/")[0]
+    published = published_counts(dataset or named_after)
+    if dataset and published is None:
+        raise DataError(f"there are no published counts for --dataset={dataset}")
+    examination = examine(listing, published)
+    report = examination.report
+    result = report.to_dict()
+    faults = bool(report.faults)
+    if not as_json:
+        print_report(report, every_note=every_note)
+    if html is not None:
+        write_page(html, examination)
+    if fix is not None:
+        fates = write_clean_copy(examination, fix)
+        copy = examine(list_folder(fix)).report
+        faults = bool(copy.faults)
+        result["copy"] = copy.to_dict()
+        if not as_json:
+            print(f"\n{fix}: {describe_copy(fates)}; cleaned.json there says why")
+            print_report(copy)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    if faults:
+        raise typer.Exit(1)
+
+
+def _find(target: str, tfds_dir: str | None) -> "Listing":
+    """The folder of that name; else the source folder of that data set; else its built set."""
+    from effnet_jax.data import built
+    from effnet_jax.data.doctor import list_folder, list_splits
+    from effnet_jax.data.problems import DataError
+    from effnet_jax.data.source import load_split, source_places, tfds_root
+
+    if Path(target).is_dir():
+        return list_folder(target)
+    name = target.partition("/")[0]
+    try:
+        builder = built.builder_class(name)
+    except DataError as error:
+        raise DataError(f"{target} is not a folder, and {error}") from error
+    if builder.generated() is None:
+        places = source_places(name, None, tfds_root(tfds_dir))
+        source = next((path for path in places.values() if path is not None and path.is_dir()), None)
+        if source is not None:
+            return list_folder(source)
+    return list_splits(target, {split: load_split(target, split, tfds_dir=tfds_dir) for split in ("train", "test")})

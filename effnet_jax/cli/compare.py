@@ -1,0 +1,58 @@
+"""`effnet-jax compare`: is one run better than another, and by how much."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/bold]
+
+effnet-jax compare runs/paper runs/shared
+
+effnet-jax compare paper=runs/a ours=runs/b --out comparison
+
+effnet-jax compare runs/paper_seed0 runs/paper_seed1 runs/shared_seed0 runs/shared_seed1
+
+effnet-jax compare runs/paper runs/shared --markdown >> results.md
+
+Seeds of one configuration become one row. Runs of other queries, galleries or files are refused."""
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Folders of runs, or NAME=FOLDER.")],
+    checkpoint: Annotated[str, typer.Option(help="Of each run: last, best_on_validation or best_on_test.")] = "last",
+    k: Annotated[list[int] | None, typer.Option("-k", help="A K of Acc@K; repeat it. Default: 1, 5 and 10.")] = None,
+    per_run: Annotated[bool, typer.Option(help="Keep seeds of one configuration apart.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write comparison.md, comparison.json, curves.png and curves.svg there."),
+    ] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Compare runs on the same queries: paired bootstrap and permutation over photos, Acc@K curves with bands."""
+    from effnet_jax.analysis.answered import CHECKPOINTS
+    from effnet_jax.analysis.compare import compare_runs
+    from effnet_jax.analysis.compare_plot import draw_curves
+    from effnet_jax.analysis.compare_table import markdown, print_comparison
+    from effnet_jax.files import replacing
+    from effnet_jax.retrieval.metrics import KS
+
+    if checkpoint not in CHECKPOINTS:
+        raise ValueError(f"--checkpoint is {', '.join(CHECKPOINTS)}, not {checkpoint!r}")
+    if as_markdown and as_json:
+        raise ValueError("choose --markdown or --json")
+    comparison = compare_runs(runs, checkpoint=checkpoint, ks=k or KS, per_run=per_run)
+    text = json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
+    if out is not None:
+        draw_curves(comparison, [out / "curves.png", out / "curves.svg"])
+        for name, content in (("comparison.md", markdown(comparison)), ("comparison.json", text + "\n")):
+            with replacing(out / name) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+    if as_json:
+        print(text)
+    elif as_markdown:
+        print(markdown(comparison), end="")
+    else:
+        print_comparison(comparison)

@@ -1,0 +1,49 @@
+"""`effnet-jax prepare`: an original archive to the layout of all data sets."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = """[bold]Examples[/bold]
+
+effnet-jax prepare qmul_shoe_v2 ShoeV2.zip data/qmul_shoe_v2
+
+effnet-jax prepare qmul_chair_v2 ChairV2_unpacked data/qmul_chair_v2 --size 800
+
+effnet-jax check-data data/qmul_shoe_v2"""
+
+
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="qmul_shoe_v2 or qmul_chair_v2.")],
+    archive: Annotated[Path, typer.Argument(help="The original archive: a zip file, or a folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write trainA, trainB, testA and testB to; new or empty.")],
+    size: Annotated[int, typer.Option(help="Pixels on the longer side of a sketch that is drawn from SVG.")] = 512,
+    allow_missing: Annotated[bool, typer.Option(help="Leave out what the archive lacks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Turn an original QMUL V2 archive (photos, SVG sketches, four lists) into trainA, trainB, testA and testB."""
+    from effnet_jax.data.doctor.published import check_counts, published_counts
+    from effnet_jax.data.problems import DataError
+    from effnet_jax.data.qmul_v2 import DATASETS, prepare_qmul_v2
+
+    if dataset not in DATASETS:
+        raise DataError(f"{dataset!r} cannot be prepared; {' and '.join(DATASETS)} can")
+    parts, counts = prepare_qmul_v2(archive, out, size=size, allow_missing=allow_missing)
+    remarks = [finding.detail for finding in check_counts(counts, published_counts(dataset))]
+    if as_json:
+        written = {split: {"sketches": s, "photos": p} for split, (s, p) in counts.items()}
+        result = {"out": str(out), "written": written, "found": list(parts.found), "left_out": list(parts.lacking)}
+        print(json.dumps(result | {"remarks": remarks}, indent=2))
+        return
+    for line in parts.found:
+        print(f"found {line}")
+    for line in parts.lacking:
+        print(f"left out: {line}")
+    for split, (sketches, photos) in counts.items():
+        print(f"{split}: {sketches} sketches, {photos} photos")
+    print(f"written to {out}")
+    for remark in remarks:
+        print(f"{dataset}, not the published set: {remark}", file=sys.stderr)

@@ -1,0 +1,173 @@
+"""What the doctor can find: each kind with its severity, what it means and what to do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from effnet_jax.data.problems import CAUSES
+
+FAULT, NOTE = "fault", "note"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding: how grave it is, what it is, and what to do about it."""
+
+    severity: str
+    meaning: str
+    advice: str
+
+
+def _causes() -> dict[str, Kind]:
+    """What `read_folder` refuses, too: the sentences are the same."""
+    return {cause: Kind(FAULT, *(part.strip() for part in text.partition(":")[::2])) for cause, text in CAUSES.items()}
+
+
+KINDS: dict[str, Kind] = {
+    **_causes(),
+    "counts": Kind(
+        FAULT, "counts that are not the published ones", "fetch the data again, or do not call it by that name"
+    ),
+    "known variant": Kind(NOTE, "counts of a known variant of the set", "say so beside every result"),
+    "folders swapped": Kind(FAULT, "sketch and photo folders exchanged", "rename them: sketches A, photos B"),
+    "name differs": Kind(FAULT, "sketch whose name misses that of its photo", "rename it as proposed"),
+    "wrong split": Kind(FAULT, "sketch whose photo is in the other split", "move it there"),
+    "blank": Kind(FAULT, "picture of one single colour", "fetch it again, or remove it"),
+    "same photo in both splits": Kind(
+        FAULT, "photo with identical pixels in training and test", "remove the training photo and its sketches"
+    ),
+    "same photo twice": Kind(
+        FAULT, "photos of one split with identical pixels", "keep one, and name the sketches of both after it"
+    ),
+    "same sketch in both splits": Kind(
+        FAULT, "sketch with identical pixels in training and test", "remove the training sketch"
+    ),
+    "same sketch twice": Kind(FAULT, "sketches of one photo with identical pixels", "keep one"),
+    "same sketch of two photos": Kind(
+        FAULT, "sketch with identical pixels for different photos", "find out which photo was drawn, keep that one"
+    ),
+    "photo as sketch": Kind(FAULT, "sketch and photo with identical pixels", "replace the sketch by a drawing"),
+    "alike in both splits": Kind(
+        NOTE,
+        "photo that is nearly the same in training and test",
+        "look at them; take the training photo out if they are one",
+    ),
+    "alike": Kind(NOTE, "photos of one split that are nearly the same", "look at them; keep one if they are one"),
+    "id in both splits": Kind(
+        NOTE, "photo id used in training and test", "if it names the same object, take it out of the training part"
+    ),
+    "related ids": Kind(
+        NOTE,
+        "photo ids that are versions (_v1, _v2) of one id, in training and test",
+        "if they show the same object, keep them in one split",
+    ),
+    "designers in both splits": Kind(
+        NOTE,
+        "people who drew for training and for test",
+        "say that the test is on unseen photos, not on unseen hands; or divide by designer",
+    ),
+    "no sketch": Kind(NOTE, "photo that nobody drew", "none needed: it stays in the gallery"),
+    "tag spelt two ways": Kind(NOTE, "one number as tag in two spellings", "choose one: they count as two people"),
+    "ids nearly equal": Kind(NOTE, "photo ids that differ only in spelling", "rename one, or make them one photo"),
+    "fragile name": Kind(
+        NOTE,
+        "name that does not survive every computer",
+        "rename it: no spaces at its ends, no control characters, composed (NFC) letters",
+    ),
+    "wrong extension": Kind(
+        NOTE, "extension that is not what the file contains", "none needed; other tools may stumble"
+    ),
+    "transparent": Kind(NOTE, "picture with transparent parts", "none needed: it is put on white paper"),
+    "rotated": Kind(NOTE, "picture that its EXIF data turn", "none needed: it is turned; other tools may not"),
+    "animated": Kind(NOTE, "animation", "check that its first picture is the one that is meant"),
+    "unusual colours": Kind(NOTE, "16-bit or CMYK picture", "none needed: it is converted; check that it looks right"),
+    "light on dark": Kind(NOTE, "sketch drawn light on dark", "invert it if the others are dark on light"),
+    "not square": Kind(NOTE, "picture that is not square", "none needed: all are stretched to a square"),
+    "huge": Kind(NOTE, "picture of more than 4096 pixels on a side", "shrink it: it slows every first use"),
+    "tiny": Kind(NOTE, "picture of less than 64 pixels on a side", "fetch it in full size"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        kind: a key of `KINDS`.
+        files: what it is about, as `trainA/1_1.png`; those of a pair or group together, in code point order.
+        detail: what exactly, where the kind does not say it.
+    """
+
+    kind: str
+    files: tuple[str, ...] = ()
+    detail: str = ""
+
+    @property
+    def severity(self) -> str:
+        """ "fault" or "note"."""
+        return KINDS[self.kind].severity
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        kind = KINDS[self.kind]
+        return {
+            "severity": kind.severity,
+            "kind": self.kind,
+            "meaning": kind.meaning,
+            "files": list(self.files),
+            "detail": self.detail,
+            "advice": kind.advice,
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an examination found.
+
+    Attributes:
+        root: the folder, or the name of a built set.
+        dataset: the published set that it was held against; "" for none.
+        counts: sketches and photos by split.
+        files: pictures that were looked at.
+        findings: faults first, each severity in the order of `KINDS`.
+    """
+
+    root: str
+    dataset: str
+    counts: dict[str, tuple[int, int]]
+    files: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def faults(self) -> tuple[Finding, ...]:
+        """What makes results wrong, or the data unusable."""
+        return tuple(finding for finding in self.findings if finding.severity == FAULT)
+
+    @property
+    def notes(self) -> tuple[Finding, ...]:
+        """What is worth a look."""
+        return tuple(finding for finding in self.findings if finding.severity == NOTE)
+
+    def by_kind(self) -> dict[str, list[Finding]]:
+        """The findings by kind, in their order."""
+        groups: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault(finding.kind, []).append(finding)
+        return groups
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "root": self.root,
+            "dataset": self.dataset or None,
+            "counts": {name: {"sketches": s, "photos": p} for name, (s, p) in self.counts.items()},
+            "files": self.files,
+            "faults": len(self.faults),
+            "notes": len(self.notes),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def in_order(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Faults first, then by kind, then by file."""
+    place = {kind: index for index, kind in enumerate(KINDS)}
+    return tuple(sorted(findings, key=lambda f: (f.severity != FAULT, place[f.kind], f.files, f.detail)))
