@@ -30,7 +30,10 @@ th:first-child, td:first-child { text-align: left; white-space: normal; }
 td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 .figure { margin: 12px 0 8px; }
-.figure img { max-width: min(100%, 1100px); height: auto; display: block; border: 1px solid var(--line); border-radius: 6px; }
+.figure img {
+  max-width: min(100%, 1100px); height: auto; display: block;
+  border: 1px solid var(--line); border-radius: 6px;
+}
 .query { display: flex; gap: 20px; align-items: flex-start; margin-top: 12px; }
 .sketch { flex: 0 0 180px; position: sticky; top: 12px; }
 .hits { flex: 1; display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px; }
