@@ -5,7 +5,9 @@ fail together, so photos are resampled, and signs are flipped photo by photo.
 
 * The 95 % interval is the percentile bootstrap over photos, its quantiles moved outwards by what the plain one lacks
   with few photos (Hesterberg's expanded percentile interval). Source: Hesterberg, "What Teachers Should Know About the
-  Bootstrap", The American Statistician 69 (2015).
+  Bootstrap", The American Statistician 69 (2015). Where the systems differ on few photos, these are too few to show how
+  differences vary: half a query's difference, its photo's queries together, is added to their spread, as for failures
+  in effnet_jax/retrieval/intervals.py. Without it, coverage falls to 91 % where 4 of 97 queries differ.
 * The p-value is that of the sign-flip permutation test: if both systems were alike, each photo's difference could as
   well have had the other sign. All sign patterns are counted where they are few, else random ones. Differences of
   Acc@K come in steps, so that this test errs to the safe side there.
@@ -27,6 +29,7 @@ RESAMPLES = 10_000
 FLIPS = 20_000
 _EXACT_PHOTOS = 14  # up to here all 2^m sign patterns are fewer than FLIPS
 _BLOCK = 4_000_000  # numbers held at a time
+_PRIOR_QUERIES = 0.5
 _ROUNDING = 1e-9  # sums of the same differences in another order
 
 
@@ -132,10 +135,20 @@ def bootstrap_interval(
         return -1.0, 1.0
     draws = []
     for count in _blocks(resamples, photos):
-        weights = generator.multinomial(photos, np.full(photos, 1 / photos), size=count).astype(np.float64)  # (r, c)
-        draws.append((weights @ sums) / (weights @ sizes))
-    tail = ndtr(-np.sqrt(photos / (photos - 1)) * stdtrit(photos - 1, (1 + level) / 2))
-    low, high = np.quantile(np.concatenate(draws), [tail, 1 - tail])
+        drawn = generator.integers(0, photos, (count, photos), np.int32)  # (r, c)
+        draws.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    t = stdtrit(photos - 1, (1 + level) / 2)
+    tail = ndtr(-np.sqrt(photos / (photos - 1)) * t)
+    ends = np.quantile(np.concatenate(draws), [tail, 1 - tail])
+    queries = sizes.sum()
+    value = sums.sum() / queries
+    variance = ((sums - value * sizes) ** 2).sum() / queries**2
+    unseen = _PRIOR_QUERIES * (sizes**2).sum() / queries**3
+    if variance < 1e-15:  # one system always right and the other always wrong
+        away = t * np.sqrt(unseen) * np.array([-1, 1])
+    else:
+        away = np.sqrt(1 + unseen / variance) * (ends - value)
+    low, high = np.clip(value + away, -1, 1)
     return float(low), float(high)
 
 

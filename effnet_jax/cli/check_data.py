@@ -42,9 +42,9 @@ def check_data(
     from PIL import Image
 
     from effnet_jax.data.doctor import examine, list_folder, published_counts
+    from effnet_jax.data.doctor.clean_copy import write_clean_copy
     from effnet_jax.data.doctor.console import describe_copy, print_report
     from effnet_jax.data.doctor.page import write_page
-    from effnet_jax.data.doctor.repair import write_clean_copy
     from effnet_jax.data.problems import DataError
 
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is a finding

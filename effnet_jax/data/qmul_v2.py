@@ -1,52 +1,21 @@
-"""The original archives of QMUL-Shoe-V2 and QMUL-Chair-V2 to the trainA/trainB/testA/testB layout. No JAX.
-
-An archive holds a folder of photos, a folder of sketches as SVG, and four lists of names: photos and sketches of
-training and test. The parts are found by what they contain, not by where they lie.
-"""
+"""The original archives of QMUL-Shoe-V2 and QMUL-Chair-V2 to the trainA/trainB/testA/testB layout. No JAX."""
 
 import os
-import zipfile
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from effnet_jax.data.decode import DecodeError, decode_rgb, encode_png
-from effnet_jax.data.folders import EXTENSIONS, FOLDERS, is_picture_name, split_sketch_name
+from effnet_jax.data.folders import FOLDERS
 from effnet_jax.data.problems import DataError
 from effnet_jax.data.progress import in_threads, track
+from effnet_jax.data.qmul_archive import SPLITS, Archive, Files, find_parts, open_archive, photo_of
 from effnet_jax.files import new_folder
 
 DATASETS = ("qmul_shoe_v2", "qmul_chair_v2")
 SIZE = 512
 """Pixels on the longer side of a rendered sketch."""
-
-Files = Mapping[PurePosixPath, Callable[[], bytes]]
-"""What an archive holds, by its path inside."""
-
-_ENDINGS = (*EXTENSIONS, ".svg")
-_SPLITS = ("train", "test")
-_PLURAL = {"photo": "photos", "sketch": "sketches"}
-
-
-@dataclass(frozen=True)
-class Archive:
-    """The parts of an archive.
-
-    Attributes:
-        lists: names without extension, by role ("photo", "sketch") and split ("train", "test").
-        photos: the photo files by stem.
-        sketches: the sketch files by stem.
-        found: what was taken for what, for the reader of a report.
-        lacking: what the lists name and the archive does not hold, or what contradicts itself; sentences.
-    """
-
-    lists: Mapping[tuple[str, str], Sequence[str]]
-    photos: Mapping[str, PurePosixPath]
-    sketches: Mapping[str, PurePosixPath]
-    found: tuple[str, ...]
-    lacking: tuple[str, ...]
 
 
 def prepare_qmul_v2(
@@ -91,66 +60,8 @@ def prepare_qmul_v2(
         except FileExistsError as error:
             raise DataError(str(error)) from error
     counted = Counter(target.partition("/")[0] for (_, target), fault in zip(jobs, results, strict=True) if not fault)
-    counts = {split: (counted[FOLDERS[split][0]], counted[FOLDERS[split][1]]) for split in _SPLITS}
+    counts = {split: (counted[FOLDERS[split][0]], counted[FOLDERS[split][1]]) for split in SPLITS}
     return replace(parts, lacking=parts.lacking + failed), counts
-
-
-@contextmanager
-def open_archive(path: str | os.PathLike[str]) -> Iterator[Files]:
-    """The files of a folder or a zip file; nothing is unpacked.
-
-    Raises:
-        DataError: neither a folder nor a zip file.
-    """
-    path = Path(path)
-    if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file())
-        yield {PurePosixPath(file.relative_to(path).as_posix()): file.read_bytes for file in found if _wanted(file)}
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as opened:
-
-            def reader(entry: zipfile.ZipInfo) -> Callable[[], bytes]:
-                return lambda: opened.read(entry)
-
-            entries = [entry for entry in opened.infolist() if not entry.is_dir()]
-            named = {PurePosixPath(entry.filename.replace("\\", "/")): reader(entry) for entry in entries}
-            yield {name: read for name, read in named.items() if _wanted(name)}
-    elif path.exists():
-        raise DataError(f"{path} is neither a folder nor a zip file; unpack it and name the folder")
-    else:
-        raise DataError(f"{path} does not exist")
-
-
-def find_parts(files: Files) -> Archive:
-    """Find lists, photos and sketches by their contents.
-
-    Raises:
-        DataError: a part is missing altogether.
-    """
-    lists, found = _find_lists(files)
-    pictures = {
-        suffix: _by_folder(files, suffixes) for suffix, suffixes in (("svg", (".svg",)), ("raster", EXTENSIONS))
-    }
-    photo_names = {name for split in _SPLITS for name in lists["photo", split]}
-    photo_folder, photos = _best_folder(pictures["raster"], photo_names)
-    ids = {split: set(lists["photo", split]) for split in _SPLITS}
-    if ("sketch", "train") in lists:
-        sketch_names = {name for split in _SPLITS for name in lists["sketch", split]}
-    else:
-        stems = {stem for kind in pictures.values() for folder in kind.values() for stem in folder}
-        sketch_names = {stem for stem in stems - photo_names if _photo_of(stem) in photo_names}
-        for split in _SPLITS:
-            lists["sketch", split] = sorted(stem for stem in sketch_names if _photo_of(stem) in ids[split])
-        found.append("sketches divided like their photos, since there are no lists of sketches")
-    sketch_folder, sketches = _best_folder(pictures["svg"], sketch_names)
-    if not sketches:
-        rasters = {folder: stems for folder, stems in pictures["raster"].items() if folder != photo_folder}
-        sketch_folder, sketches = _best_folder(rasters, sketch_names)
-    for what, folder, kept in (("photos", photo_folder, photos), ("sketches", sketch_folder, sketches)):
-        if not kept:
-            raise DataError(f"no {what} of the lists are in the archive; it holds {_overview(files)}")
-        found.append(f"{what}: {len(kept)} files in {folder}")
-    return Archive(lists, photos, sketches, tuple(found), tuple(_lacking(lists, photos, sketches)))
 
 
 def _not_whole(archive: str | os.PathLike[str], lacking: Sequence[str]) -> str:
@@ -158,95 +69,10 @@ def _not_whole(archive: str | os.PathLike[str], lacking: Sequence[str]) -> str:
     return f"{archive} is not whole:\n{listed}\nFetch it again; --allow-missing (allow_missing) leaves these out."
 
 
-def _wanted(path: Path | PurePosixPath) -> bool:
-    return is_picture_name(path.name) and "__MACOSX" not in path.parts
-
-
-def _find_lists(files: Files) -> tuple[dict[tuple[str, str], list[str]], list[str]]:
-    candidates = defaultdict(list)
-    for path in files:
-        name = path.name.lower()
-        roles = [role for role in ("photo", "sketch") if role in name]
-        splits = [split for split in _SPLITS if split in name]
-        if path.suffix.lower() == ".txt" and len(roles) == len(splits) == 1:
-            candidates[roles[0], splits[0]].append(path)
-    needed = [("photo", split) for split in _SPLITS]
-    if any(("sketch", split) in candidates for split in _SPLITS):
-        needed += [("sketch", split) for split in _SPLITS]
-    missing = [f"{role}_{split}.txt" for role, split in needed if (role, split) not in candidates]
-    several = [" and ".join(map(str, paths)) for paths in candidates.values() if len(paths) > 1]
-    if missing or several:
-        lines = [f"lists that were not found: {', '.join(missing)}"] if missing else []
-        lines += [f"more than one list for one purpose: {paths}" for paths in several]
-        raise DataError("; ".join(lines) + f". The archive holds {_overview(files)}")
-    lists = {key: _names(files[candidates[key][0]]()) for key in needed}
-    return lists, [f"{_PLURAL[key[0]]} of {key[1]}: {len(lists[key])} names in {candidates[key][0]}" for key in needed]
-
-
-def _names(text: bytes) -> list[str]:
-    """The stems a list names: one a line, with or without folder and extension, under any line ending."""
-    lines = [line.strip().replace("\\", "/") for line in text.decode("utf-8-sig", "replace").splitlines()]
-    return list(dict.fromkeys(_stem(PurePosixPath(line)) for line in lines if line))
-
-
-def _stem(path: PurePosixPath) -> str:
-    return path.stem if path.suffix.lower() in _ENDINGS else path.name
-
-
-def _photo_of(stem: str) -> str:
-    return stem.rpartition("_")[0]
-
-
-def _by_folder(files: Files, suffixes: Sequence[str]) -> dict[PurePosixPath, dict[str, PurePosixPath]]:
-    folders: dict[PurePosixPath, dict[str, PurePosixPath]] = defaultdict(dict)
-    for path in files:
-        if path.suffix.lower() in suffixes:
-            folders[path.parent].setdefault(path.stem, path)
-    return folders
-
-
-def _best_folder(
-    folders: Mapping[PurePosixPath, Mapping[str, PurePosixPath]], names: set[str]
-) -> tuple[PurePosixPath | None, dict[str, PurePosixPath]]:
-    """The folder with most of the names (edge maps only where there is no other), and what it holds of them."""
-
-    def worth(folder: PurePosixPath) -> tuple[bool, bool, int, int, str]:
-        held = len(folders[folder].keys() & names)
-        return held == 0, "edge" in folder.name.lower(), -held, len(str(folder)), str(folder)
-
-    best = min(folders, key=worth, default=None)
-    return best, {stem: path for stem, path in (folders[best] if best is not None else {}).items() if stem in names}
-
-
-def _lacking(lists: Mapping[tuple[str, str], Sequence[str]], photos: Mapping, sketches: Mapping) -> Iterator[str]:
-    for role, there in (("photo", photos), ("sketch", sketches)):
-        for split in _SPLITS:
-            yield from (f"{role} without a file: {name} ({split})" for name in lists[role, split] if name not in there)
-        for name in sorted(set(lists[role, "train"]) & set(lists[role, "test"])):
-            yield f"{role} in both lists: {name}"
-    for split in _SPLITS:
-        ids = set(lists["photo", split])
-        for name in lists["sketch", split]:
-            try:
-                photo_id, _ = split_sketch_name(name)
-            except ValueError as error:
-                yield f"sketch name with {error}: {name} ({split})"
-                continue
-            if photo_id not in ids:
-                yield f"sketch whose photo is not in the list of its split: {name} ({split})"
-
-
-def _overview(files: Files) -> str:
-    """What an archive holds, in a few words."""
-    kinds = Counter((str(path.parent), path.suffix.lower() or "no extension") for path in files)
-    listed = [f"{count} {suffix} in {folder}" for (folder, suffix), count in kinds.most_common(8)]
-    return ", ".join(listed) or "nothing"
-
-
 def _jobs(parts: Archive) -> list[tuple[PurePosixPath, str]]:
     """Each file that is wanted, and its name in the layout without extension."""
     jobs = []
-    for split in _SPLITS:
+    for split in SPLITS:
         sketch_folder, photo_folder = FOLDERS[split]
         ids = {name for name in parts.lists["photo", split] if name in parts.photos}
         if split == "train":
@@ -255,7 +81,7 @@ def _jobs(parts: Archive) -> list[tuple[PurePosixPath, str]]:
         jobs += [
             (parts.sketches[name], f"{sketch_folder}/{name}")
             for name in parts.lists["sketch", split]
-            if name in parts.sketches and _photo_of(name) in ids
+            if name in parts.sketches and photo_of(name) in ids
         ]
     return jobs
 

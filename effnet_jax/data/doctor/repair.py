@@ -1,31 +1,25 @@
-"""A cleaned copy of a folder: what is unusable left out, what is misnamed renamed, what is there twice kept once.
+"""What becomes of each file in a cleaned copy: unusable ones left out, misnamed ones renamed, of twins one kept.
 
 Only what is certain is decided. What could be meant in two ways is left out and named. Of training and test, the test
 part keeps what both have, so that published test sets stay whole.
 """
 
 import io
-import json
-import os
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from PIL import Image
 
-from effnet_jax.data.decode import FORMATS, plain_encoding
+from effnet_jax.data.decode import FORMATS
 from effnet_jax.data.doctor.examine import Examination, examine
 from effnet_jax.data.doctor.leakage import tags_are_people
 from effnet_jax.data.doctor.listing import PHOTO, SKETCH, DataFile, Listing
 from effnet_jax.data.doctor.names import INVISIBLE
 from effnet_jax.data.folders import FOLDERS, split_sketch_name
 from effnet_jax.data.problems import DataError
-from effnet_jax.data.progress import in_threads, track
-from effnet_jax.files import new_folder
 
-CHANGES = "cleaned.json"
 _UNUSABLE = ("unreadable", "empty", "not an image", "damaged", "too large", "blank")
 _STORED_ODDLY = ("transparent", "rotated", "animated", "unusual colours")
 _SUFFIX = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp"}
@@ -92,53 +86,6 @@ def plan_repairs(examination: Examination) -> list[Fate]:
         if not fate.left_out and fate.target != fate.file.name:
             fate.why = fate.why or ["renamed"]
     return fates
-
-
-def write_clean_copy(examination: Examination, target: str | os.PathLike[str]) -> list[Fate]:
-    """Write a cleaned copy, whole or not at all, with the list of changes in `cleaned.json`.
-
-    Args:
-        examination: of the folder, which is only read.
-        target: a folder that is new or empty, outside the examined one.
-
-    Raises:
-        DataError: the target is taken, or nothing would be left.
-    """
-    source, target = Path(examination.listing.root).resolve(), Path(target)
-    if target.resolve().is_relative_to(source):
-        raise DataError(f"{target} lies inside {source}, which is never written to; name a folder elsewhere")
-    fates = plan_repairs(examination)
-    kept = [fate for fate in fates if not fate.left_out]
-    if not any(fate.file.role == SKETCH for fate in kept):
-        raise DataError(f"{source}: no sketch with its photo would be left, so no copy was written")
-    try:
-        with new_folder(target) as folder:
-            for split in {fate.split for fate in kept}:
-                for name in FOLDERS[split]:
-                    (folder / name).mkdir(exist_ok=True)
-            written = in_threads(lambda fate: _write(fate, folder), kept)
-            for _ in track(written, total=len(kept), description="writing the cleaned copy"):
-                pass
-            changes = [_change(fate) for fate in fates if fate.why] + [
-                {"source": name, "target": None, "why": [finding.kind]}
-                for finding in examination.listing.findings
-                for name in finding.files
-                if finding.kind != "missing"
-            ]
-            content = {"source": str(source), "kept": len(kept), "changes": changes}
-            (folder / CHANGES).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except FileExistsError as error:
-        raise DataError(str(error)) from error
-    return fates
-
-
-def _write(fate: Fate, folder: Path) -> None:
-    data = fate.file.read()
-    (folder / fate.target).write_bytes(plain_encoding(data) if fate.convert else data)
-
-
-def _change(fate: Fate) -> dict:
-    return {"source": fate.file.name, "target": None if fate.left_out else fate.target, "why": fate.why}
 
 
 def _exchanged(listing: Listing, splits: set[str]) -> Listing:

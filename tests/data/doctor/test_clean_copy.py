@@ -11,7 +11,8 @@ from PIL import Image
 
 from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.doctor import examine, list_folder, list_splits
-from effnet_jax.data.doctor.repair import CHANGES, plan_repairs, write_clean_copy
+from effnet_jax.data.doctor.clean_copy import CHANGES, write_clean_copy
+from effnet_jax.data.doctor.repair import plan_repairs
 from effnet_jax.data.folders import read_folder
 from effnet_jax.data.problems import DataError
 
