@@ -26,7 +26,7 @@ from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.state import TrainState, make_state
 from effnet_jax.training.step import make_train_step
 from effnet_jax.training.writers import TrainLog
-from effnet_jax.weights.load import load_backbone
+from effnet_jax.weights.load import load_encoders
 
 
 def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
@@ -127,16 +127,16 @@ def first_or_latest_state(experiment: Experiment, checkpoints: Checkpoints, key:
     state = jax.jit(_initialiser(experiment), out_shardings=replicated(experiment.mesh))(key)
     if experiment.config.model.weights == "none":
         return state
-    model = dict(state.params["model"])
-    for name in model:  # the same pretrained backbone in every encoder; heads stay random
-        backbone = load_backbone(experiment.config.model, model[name]["backbone"])
-        model[name] = {**model[name], "backbone": put_replicated(backbone, experiment.mesh)}
-    return dataclasses.replace(state, params={**state.params, "model": model})
+    # the same pretrained backbone in every encoder; heads stay random unless the file has them
+    loaded = load_encoders(experiment.config.model, state.params["model"], state.batch_stats)
+    model, batch_stats = put_replicated(loaded, experiment.mesh)
+    return dataclasses.replace(state, params={**state.params, "model": model}, batch_stats=batch_stats)
 
 
 def _initialiser(experiment: Experiment) -> Callable[[jax.Array], TrainState]:
     optimizer = make_optimizer(experiment.config.optim, experiment.total_steps)
-    return lambda key: make_state(init_params(experiment.model, experiment.config, key), optimizer)
+    model = experiment.model
+    return lambda key: make_state(init_params(model, experiment.config, key), optimizer, model.init_batch_stats())
 
 
 def make_selection_metrics(experiment: Experiment) -> Callable[[TrainState], dict[str, float]]:
@@ -150,7 +150,7 @@ def make_selection_metrics(experiment: Experiment) -> Callable[[TrainState], dic
     def measure(state: TrainState) -> dict[str, float]:
         metrics = {}
         for name in names:
-            embeddings = embed(state.params["model"], images[name])
+            embeddings = embed(state.params["model"], images[name], state.batch_stats)
             index = experiment.splits[name].photo_index
             ranking = rank_gallery(embeddings.sketches, embeddings.photos, index, top=0)
             ks = [k for k in {1, *config.eval.ks} if k <= ranking.gallery_size]
@@ -178,7 +178,7 @@ def report(experiment: Experiment, checkpoints: Checkpoints) -> list[Evaluation]
     like, evaluations = abstract_state(experiment), []
     for folder, (selection, step) in chosen.items():
         state = checkpoints.restore(step, like)
-        embeddings = embed(state.params["model"], images)
+        embeddings = embed(state.params["model"], images, state.batch_stats)
         summary, ranking, reverse = evaluate_split(embeddings, split, config.eval)
         evaluation = Evaluation(
             summary=summary,

@@ -75,16 +75,18 @@ class Checkpoints:
             ValueError: the checkpoint does not fit the model; says which folder.
         """
         folder = f"{self._manager.directory}/{step}"
-        saved = {
-            leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(self._manager.item_metadata(step)[STATE].tree)
-        }
+        tree = self._manager.item_metadata(step)[STATE].tree
+        saved = {leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(tree)}
         shapes = {_dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
         wrong = [f"{n} {saved[n]}, not {shapes[n]}" for n in shapes if n in saved and saved[n] != shapes[n]]
         if wrong:
             raise ValueError(f"the checkpoint {folder} does not hold the state of this model: " + "; ".join(wrong))
+        # before there were batch statistics, checkpoints had no such field
+        target = like if "batch_stats" in tree or like.batch_stats else _fields(like, ("step", "params", "opt_state"))
         try:
-            items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(like)})
-            return self._manager.restore(step, args=items)[STATE]
+            items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(target)})
+            restored = self._manager.restore(step, args=items)[STATE]
+            return restored if isinstance(restored, TrainState) else TrainState(**restored)
         except (KeyError, ValueError, FileNotFoundError) as error:
             raise ValueError(f"the checkpoint {folder} does not hold the state of this model: {error}") from error
 
@@ -108,6 +110,10 @@ class Checkpoints:
 def abstract(state: TrainState, sharding: jax.sharding.Sharding) -> TrainState:
     """Describe a state by shapes, dtypes and a sharding, without arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+
+
+def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in names}
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

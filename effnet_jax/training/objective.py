@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
@@ -11,15 +10,15 @@ from effnet_jax.config import Config
 from effnet_jax.data.augment import AugmentOptions, augment, row_keys, source_size
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.losses import alignment_loss
-from effnet_jax.models.effnet import FunctionalEffNet
-from effnet_jax.models.encoder import Encoding
+from effnet_jax.models.effnet import BatchStats, FunctionalEffNet
 
 Params = dict[str, Any]
 Batch = Mapping[str, Array]
 Scalars = dict[str, Float[Array, ""]]
-Objective = Callable[[Params, Batch, Key[Array, ""]], tuple[Float[Array, ""], Scalars]]
+Objective = Callable[[Params, BatchStats, Batch, Key[Array, ""]], tuple[Float[Array, ""], tuple[Scalars, BatchStats]]]
 
 _BRANCHES = {("sketch", 0): 0, ("sketch", 1): 1, ("photo", 0): 2, ("photo", 1): 3}
+_IN_ENCODER = 4  # added to the branch of what the encoder draws for a view
 
 
 def init_params(model: FunctionalEffNet, config: Config, key: Key[Array, ""]) -> Params:
@@ -31,11 +30,11 @@ def init_params(model: FunctionalEffNet, config: Config, key: Key[Array, ""]) ->
 
 
 def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocessing: Preprocessing) -> Objective:
-    """Make the function (params, batch, key) -> (loss, terms) that training differentiates.
+    """Make the function (params, batch_stats, batch, key) -> (loss, (terms, new batch_stats)) to differentiate.
 
     Each of the two views draws its own augmentation, keyed by the row's position in the endless stream, so that the
-    draw depends neither on the number of hosts nor on the rows beside it. Both views of a domain go through the
-    encoder as one batch; the augmented one is made only where its term has a weight.
+    draw depends neither on the number of hosts nor on the rows beside it; so does what the encoder draws for it. The
+    augmented view is made only where its term has a weight.
     """
     chosen = config.augment
     options = AugmentOptions(
@@ -48,42 +47,36 @@ def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocess
         jitter=chosen.jitter,
     )
 
-    def views(domain: str, batch: Batch, key: Key[Array, ""]) -> list[Float[Array, "b h w 3"]]:
+    def views(domain: str, batch: Batch, key: Key[Array, ""]) -> tuple[list[Array], list[Array]]:
         names = getattr(config.augment, f"{domain}_views")
-        return [
-            augment(
-                name,
-                batch[f"{domain}_{source_size(name, preprocessing.image_size)}"],
-                row_keys(key, batch["position"], _BRANCHES[domain, i]),
-                preprocessing,
-                options,
-            )
-            for i, name in enumerate(names if getattr(config.loss, f"intra_{domain}") else names[:1])
-        ]
+        images, keys = [], []
+        for i, name in enumerate(names if getattr(config.loss, f"intra_{domain}") else names[:1]):
+            source = batch[f"{domain}_{source_size(name, preprocessing.image_size)}"]
+            branch = _BRANCHES[domain, i]
+            draws = row_keys(key, batch["position"], branch)
+            images.append(augment(name, source, draws, preprocessing, options))
+            keys.append(row_keys(key, batch["position"], branch + _IN_ENCODER))
+        return images, keys
 
-    def objective(params: Params, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Scalars]:
-        sketch_views, photo_views = views("sketch", batch, key), views("photo", batch, key)
-        sketch, photo = model.encode(params["model"], jnp.concatenate(sketch_views), jnp.concatenate(photo_views))
-        anchor_sketch, augmented_sketch = _by_view(sketch, len(sketch_views))
-        anchor_photo, augmented_photo = _by_view(photo, len(photo_views))
+    def objective(
+        params: Params, batch_stats: BatchStats, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], tuple[Scalars, BatchStats]]:
+        (sketch_views, sketch_keys), (photo_views, photo_keys) = (
+            views("sketch", batch, key), views("photo", batch, key),
+        )  # fmt: skip
+        (sketches, photos), batch_stats = model.encode_views(
+            params["model"], batch_stats, sketch_views, photo_views, sketch_keys, photo_keys
+        )
         temperature = jnp.exp(params["log_temperature"]) if config.loss.learn_temperature else config.loss.temperature
         loss, terms = alignment_loss(
-            anchor_sketch,
-            anchor_photo,
-            augmented_sketch,
-            augmented_photo,
+            sketches[0],
+            photos[0],
+            sketches[1] if len(sketches) > 1 else None,
+            photos[1] if len(photos) > 1 else None,
             config=config.loss,
             temperature=temperature,
             photo_index=batch["photo_index"],
         )
-        return loss, {**terms, "temperature": jnp.asarray(temperature, jnp.float32)}
+        return loss, ({**terms, "temperature": jnp.asarray(temperature, jnp.float32)}, batch_stats)
 
     return objective
-
-
-def _by_view(encoding: Encoding, views: int) -> tuple[Encoding, Encoding | None]:
-    """Cut the encoding of the views, one after another, into anchor and augmented."""
-    if views == 1:
-        return encoding, None
-    b = encoding.feature.shape[0] // 2
-    return jax.tree.map(lambda x: x[:b], encoding), jax.tree.map(lambda x: x[b:], encoding)

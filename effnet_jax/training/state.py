@@ -17,13 +17,18 @@ class TrainState:
         step: optimiser steps taken, int32 scalar (Any, as tree functions put descriptions in place of arrays).
         params: trained parameters, nested dict.
         opt_state: optax state.
+        batch_stats: running statistics of batch norms, nested dict; empty for backbones without them.
     """
 
     step: Any
     params: dict[str, Any]
     opt_state: Any
+    batch_stats: Any = dataclasses.field(default_factory=dict)
 
 
-def make_state(params: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+def make_state(
+    params: dict[str, Any], optimizer: optax.GradientTransformation, batch_stats: dict[str, Any] | None = None
+) -> TrainState:
     """Start at step 0 with fresh optimiser state; traceable, so it can run under jit with output shardings."""
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(step=zero, params=params, opt_state=optimizer.init(params), batch_stats=batch_stats or {})

@@ -26,11 +26,11 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         gradient_of = jax.value_and_grad(objective, has_aux=True)
-        (loss, terms), gradient = gradient_of(state.params, batch, key)
+        (loss, (terms, batch_stats)), gradient = gradient_of(state.params, state.batch_stats, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
         scalars = {"loss": loss, **terms, "gradient_norm": optax.global_norm(gradient)}
-        return TrainState(step=state.step + 1, params=params, opt_state=opt_state), scalars
+        return TrainState(step=state.step + 1, params=params, opt_state=opt_state, batch_stats=batch_stats), scalars
 
     whole = replicated(mesh)
     return jax.jit(

@@ -19,7 +19,14 @@ CONFIG = Config(
 def make(config):
     model = make_functional(config.model)
     objective = make_alignment_objective(config, model, Preprocessing(image_size=config.model.image_size))
-    return jax.jit(objective), init_params(model, config, jax.random.key(0))
+    jitted = jax.jit(objective)
+
+    def terms_of(params, rows, key):
+        loss, (terms, batch_stats) = jitted(params, {}, rows, key)
+        assert batch_stats == {}
+        return loss, terms
+
+    return terms_of, init_params(model, config, jax.random.key(0))
 
 
 def batch(b=4):
