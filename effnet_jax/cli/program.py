@@ -8,6 +8,8 @@ import sys
 
 import typer
 
+from effnet_jax.cli import convert, export
+
 app = typer.Typer(
     name="effnet-jax",
     no_args_is_help=True,
@@ -17,6 +19,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Check sketch-photo data, compare runs, convert weights, and search your own photos with a sketch.",
 )
+
+app.command("convert", epilog=convert.EPILOG)(convert.convert)
+app.command("export", epilog=export.EPILOG)(export.export)
 
 
 def main() -> None:

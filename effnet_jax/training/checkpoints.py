@@ -59,6 +59,10 @@ class Checkpoints:
         """Give the step of the newest checkpoint."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Give the steps of all checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
     def best(self, name: str) -> int | None:
         """Give the step whose metric `name` is highest, or None when no kept checkpoint has it."""
         scored = [(value[name], step) for step in self._manager.all_steps() if name in (value := self.metrics(step))]

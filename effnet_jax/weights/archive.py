@@ -43,6 +43,10 @@ class Archive:
         infos, size, problems = self._zip.infolist(), self.path.stat().st_size, []
         if len(infos) > MAX_ENTRIES:
             raise WeightsError(f"{self.path} has {len(infos)} entries, more than {MAX_ENTRIES}; it is not read.")
+        if not compressed and any("/code/" in info.filename for info in infos):
+            raise WeightsError(
+                f"{self.path} is a TorchScript program, not weights; save its state_dict with torch.save."
+            )
         self.names = {info.filename: info for info in infos}
         seen: set[str] = set()
         for info in infos:

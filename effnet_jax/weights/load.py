@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from effnet_jax.config import ModelConfig
@@ -13,6 +14,7 @@ from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.builders import BACKBONES
 from effnet_jax.models.effnet import make_encoder
 from effnet_jax.models.encoder import Encoder
+from effnet_jax.models.layers import dense_init
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.sources import EncoderWeights, depths_of, encoder_tree, read_source
 
@@ -103,11 +105,12 @@ def load_encoder(
     pixels = dataclasses.replace(weights.preprocessing, image_size=config.image_size)
     weights = dataclasses.replace(weights, config=config, preprocessing=pixels)
     params, statistics = encoder_tree(weights)
-    encoder = make_encoder(weights.config, rngs=nnx.Rngs(0))
-    nnx.update(encoder, jax.tree.map(jnp.asarray, params))
-    if statistics:
-        nnx.update(encoder, jax.tree.map(jnp.asarray, statistics))
-    return encoder, pixels
+    encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(params=jax.random.key(0))))
+    if "head" not in params:
+        kernel = dense_init(jax.random.key(0), encoder.head.kernel[...].shape)
+        params["head"] = {"kernel": kernel, "bias": np.zeros(config.embedding_size, np.float32)}
+    graphdef = nnx.split(encoder, nnx.Param, nnx.BatchStat)[0]
+    return nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (params, statistics))), pixels
 
 
 def find_weights(name: str, backbone: str = "vit_base") -> Path:

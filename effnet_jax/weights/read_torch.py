@@ -16,7 +16,7 @@ def read_torch(path: Path) -> "TorchFile":
     """Open a file that torch.save wrote.
 
     Raises:
-        WeightsError: a TorchScript archive, objects beyond tensors and plain containers, damage.
+        WeightsError: a program (TorchScript), objects beyond tensors and plain containers, damage.
     """
     with Archive(path, compressed=False) as archive:
         lists = [name for name in archive.names if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -26,8 +26,6 @@ def read_torch(path: Path) -> "TorchFile":
         outside = [name for name in archive.names if not name.startswith(top)]
         if outside:
             raise WeightsError(f"{path} has entries outside {top!r}: {', '.join(map(repr, outside))}.")
-        if any(name.startswith((f"{top}code/", f"{top}constants.pkl")) for name in archive.names):
-            raise WeightsError(f"{path} is a TorchScript program, not weights; save its state_dict with torch.save.")
         if f"{top}byteorder" in archive.names and archive.read(f"{top}byteorder") != b"little":
             raise WeightsError(f"{path} was written on a big-endian machine; load and save it again on another.")
         value = interpret(archive.read(lists[0]), str(path))

@@ -215,12 +215,14 @@ def _encoder(domain: str, tensors: dict[str, np.ndarray], path: Path, *, authors
 
 
 def _own(tensors: dict[str, np.ndarray], text: str, path: Path) -> EncoderWeights:
-    found = recognise(tensors, str(path), own_head=True)
     try:
         about = json.loads(text)
+        found = recognise(tensors, str(path), own_head=about["head"] is True)
         pixels = Preprocessing.from_dict(about["preprocessing"])
         config = config_of(about["model"])
         return EncoderWeights(str(about["domain"]), found, config, pixels, "stored in the file", str(path))
+    except WeightsError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: its metadata of effnet_jax are damaged ({str(error)[:120]}).") from error
 
@@ -268,9 +270,8 @@ def shapes_of(config: ModelConfig) -> tuple[Tree, Tree]:
 
 def depths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
     """Count the blocks, or the blocks of each stage, in the parameters of one of our backbones."""
-    if "stages" in backbone:
-        return tuple(len(stage) for stage in backbone["stages"].values())
-    return (len(backbone["blocks"]),)
+    stages = backbone.get("stages") or {0: backbone.get("blocks", {})}
+    return tuple(len(stage) for stage in stages.values())
 
 
 def encoder_tree(weights: EncoderWeights) -> tuple[Tree, Tree]:
