@@ -69,7 +69,12 @@ def _default(config, name: str):
 def _text(report: dict) -> str:
     lines = [f"{report['file']}: {report['kind']}"]
     if report["about"]:
-        lines.append("  " + ", ".join(f"{name} {value}" for name, value in report["about"].items()))
+        lines.append(
+            "  "
+            + ", ".join(
+                f"{name} {v:g}" if isinstance(v, float) else f"{name} {v}" for name, v in report["about"].items()
+            )
+        )
     for entry in report["encoders"]:
         pixels = entry["preprocessing"]
         sizes = ", ".join(f"{name} {value}" for name, value in entry["sizes"].items())

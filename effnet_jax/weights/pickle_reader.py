@@ -13,7 +13,7 @@ import numpy as np
 
 from effnet_jax.weights.errors import WeightsError
 
-MAX_PICKLE = 2 * 2**20  # bytes; a checkpoint of two ViT-L with their optimiser has some 200 kB
+MAX_PICKLE = 2**20  # bytes; a checkpoint of two ViT-L with their optimiser has some 200 kB
 MAX_AXES = 32
 STORAGES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",

@@ -72,7 +72,7 @@ def save_encoder(
         preprocessing: what its images must go through; written into the file's metadata.
         domain: "sketch", "photo", or "" for both.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     about = {
         "model": dataclasses.asdict(dataclasses.replace(config, weights="none")),
@@ -82,4 +82,4 @@ def save_encoder(
     }
     with replacing(path) as temporary:
         tensors = timm_tensors(config, params, batch_stats)
-        save_file(tensors, temporary, metadata={"format": "pt", OWN: json.dumps(about)})
+        temporary.write_bytes(save(tensors, metadata={"format": "pt", OWN: json.dumps(about)}))
