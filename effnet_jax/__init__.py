@@ -54,6 +54,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "VGG16",
     "Config",
     "ConfigError",
     "ConvNeXt",
@@ -67,7 +68,6 @@ __all__ = [
     "ResNet",
     "Split",
     "Swin",
-    "VGG16",
     "ViT",
     "accuracy_at_k",
     "alignment_loss",

@@ -27,7 +27,8 @@ def convert(
     """
     from effnet_jax.weights.errors import WeightsError
     from effnet_jax.weights.save import save_encoder
-    from effnet_jax.weights.sources import count, encoder_tree, read_source
+    from effnet_jax.weights.sources import encoder_tree, read_source
+    from effnet_jax.weights.trees import count
 
     if out is None and not check:
         raise typer.BadParameter("give the file to write, or --check to write none.", param_hint="OUT")

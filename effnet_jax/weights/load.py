@@ -16,7 +16,8 @@ from effnet_jax.models.effnet import make_encoder
 from effnet_jax.models.encoder import Encoder
 from effnet_jax.models.layers import dense_init
 from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.sources import EncoderWeights, depths_of, encoder_tree, read_source
+from effnet_jax.weights.sources import EncoderWeights, encoder_tree, read_source
+from effnet_jax.weights.trees import depths_of, shapes_of
 
 __all__ = ["WeightsError", "find_weights", "load_backbone", "load_encoder", "load_encoders"]
 
@@ -107,7 +108,7 @@ def load_encoder(
     params, statistics = encoder_tree(weights)
     encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(params=jax.random.key(0))))
     if "head" not in params:
-        kernel = dense_init(jax.random.key(0), encoder.head.kernel[...].shape)
+        kernel = dense_init(jax.random.key(0), shapes_of(config)[0]["head"]["kernel"].shape)
         params["head"] = {"kernel": kernel, "bias": np.zeros(config.embedding_size, np.float32)}
     graphdef = nnx.split(encoder, nnx.Param, nnx.BatchStat)[0]
     return nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (params, statistics))), pixels

@@ -7,54 +7,16 @@ It only reads: it imports nothing and calls nothing that a file names.
 
 import struct
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from effnet_jax.weights.errors import WeightsError
+from effnet_jax.weights.pickle_values import CALLS, Global, fill, make_global, make_storage, set_state
 
 MAX_PICKLE = 2**20  # bytes; a checkpoint of two ViT-L with their optimiser has some 200 kB
-MAX_AXES = 32
-STORAGES = {
-    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "bfloat16",
-    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
-    "BoolStorage": "?",
-}  # fmt: skip
-PLAIN = (str, int, float, bytes, bool, type(None))  # what may be a key; tuples could be nested too deep to hash
-
-
-class Global(NamedTuple):
-    """A name that the pickle mentions; nothing is looked up."""
-
-    name: str
-
-
-class Storage(NamedTuple):
-    """A run of numbers in the file."""
-
-    dtype: str
-    key: str
-    count: int
-
-
-class Tensor(NamedTuple):
-    """A tensor that lies in a storage; not read yet."""
-
-    storage: Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
 
 
 class _Mark:
     """Bottom of a run of values on the stack."""
-
-
-class _Dtype:
-    """NumPy dtype of a scalar, as a text."""
-
-    def __init__(self, text: str):
-        self.text = text
 
 
 def interpret(data: bytes, where: str) -> Any:
@@ -155,13 +117,7 @@ class _Machine:
         self._global(str(module), str(name))
 
     def _global(self, module: str, name: str) -> None:
-        full = f"{module}.{name}"
-        if full not in _CALLS and not (module == "torch" and name in STORAGES):
-            raise WeightsError(
-                f"{self.where} names {full[:120]}, which is neither a tensor nor a plain container. It is not loaded, "
-                "because loading it could run code. Save the state_dict alone with torch.save, and load that."
-            )
-        self.stack.append(Global(full))
+        self.stack.append(make_global(module, name, self.where))
 
     def tuple_of(self, count: int) -> None:
         if len(self.stack) < count:
@@ -183,19 +139,11 @@ class _Machine:
 
     def set_item(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._fill(self._top(dict), [key, value])
+        fill(self._top(dict), [key, value], self.where)
 
     def set_items(self) -> None:
         values = self._since_mark()
-        self._fill(self._top(dict), values)
-
-    def _fill(self, target: dict, values: list[Any]) -> None:
-        for key, value in zip(values[::2], values[1::2], strict=True):
-            if type(key) not in PLAIN:
-                raise WeightsError(f"{self.where} has a dict whose key is no text or number; it is not read.")
-            if key in target:
-                raise WeightsError(f"{self.where} has the name {str(key)[:120]!r} twice.")
-            target[key] = value
+        fill(self._top(dict), values, self.where)
 
     def _top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
@@ -203,83 +151,19 @@ class _Machine:
         return self.stack[-1]
 
     def persistent(self) -> None:
-        word, kind, key, _, count = self.stack.pop()
-        if word != "storage" or type(kind) is not Global or type(key) is not str or type(count) is not int:
-            raise ValueError("no storage")
-        self.stack.append(Storage(STORAGES[kind.name.removeprefix("torch.")], key, count))
+        self.stack.append(make_storage(self.stack.pop()))
 
     def call(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if type(function) is not Global or type(arguments) is not tuple or function.name not in _CALLS:
+        if type(function) is not Global or type(arguments) is not tuple or function.name not in CALLS:
             raise ValueError("no call")
-        self.stack.append(_CALLS[function.name](self, *arguments))
+        self.stack.append(CALLS[function.name](self.where, *arguments))
 
     def build(self) -> None:
-        state, target = self.stack.pop(), self.stack[-1]
-        if type(target) is _Dtype:
-            target.text = ("<" if state[1] == "<" else "|" if state[1] == "|" else ">") + target.text.lstrip("<>|=")
-        elif type(target) is not dict:  # an OrderedDict's state is `_metadata`, versions of modules: not needed
-            raise ValueError("no state")
-
-    def tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-        """Check that a tensor lies inside its storage, every number once."""
-        numbers = [offset, *shape, *strides]
-        if type(storage) is not Storage or not all(type(n) is int and 0 <= n < 2**62 for n in numbers):
-            raise ValueError("no tensor")
-        if len(shape) != len(strides) or len(shape) > MAX_AXES:
-            raise ValueError("no tensor")
-        used = 0 if 0 in shape else 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        count = 1
-        for n in shape:
-            count *= n
-        if offset + used > storage.count or count > storage.count:
-            raise WeightsError(
-                f"{self.where} has a tensor of shape {tuple(shape)} that reaches outside its {storage.count} numbers."
-            )
-        return Tensor(storage, offset, tuple(shape), tuple(strides))
-
-    def parameter(self, data: Any, *_: Any) -> Tensor:
-        if type(data) is not Tensor:
-            raise ValueError("no tensor")
-        return data
-
-    def ordered_dict(self, pairs: Any = ()) -> dict:
-        target: dict = {}
-        for key, value in pairs:
-            self._fill(target, [key, value])
-        return target
-
-    def dtype(self, text: Any, *_: Any) -> _Dtype:
-        if type(text) is not str or text.lstrip("<>|=") not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"):
-            raise ValueError("no dtype")
-        return _Dtype(text)
-
-    def scalar(self, dtype: Any, data: Any) -> int | float | bool:
-        if type(dtype) is not _Dtype or type(data) is not bytes or len(data) > 8:
-            raise ValueError("no scalar")
-        return np.frombuffer(data, np.dtype(dtype.text), 1)[0].item()
-
-    def encode(self, text: Any, encoding: Any = "latin1") -> bytes:
-        """Bytes as protocol 2 writes them."""
-        if type(text) is not str or encoding != "latin1":
-            raise ValueError("no bytes")
-        return text.encode("latin1")
+        state = self.stack.pop()
+        set_state(self.stack[-1], state)
 
 
-def _size(self: _Machine, *numbers: Any) -> tuple[Any, ...]:
-    return tuple(numbers[0]) if len(numbers) == 1 and type(numbers[0]) in (tuple, list) else numbers
-
-
-_CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _Machine.ordered_dict,
-    "torch._utils._rebuild_tensor_v2": _Machine.tensor,
-    "torch._utils._rebuild_parameter": _Machine.parameter,
-    "torch.Size": _size,
-    "numpy.dtype": _Machine.dtype,
-    "numpy.core.multiarray.scalar": _Machine.scalar,
-    "numpy._core.multiarray.scalar": _Machine.scalar,
-    "_codecs.encode": _Machine.encode,
-}
 _SCALARS = {0x4A: ("<i", 4), 0x4B: ("<B", 1), 0x4D: ("<H", 2), 0x47: (">d", 8)}  # BININT, 1, 2, BINFLOAT
 _TEXTS: dict[int, tuple[str, int, Callable[[bytes], Any]]] = {
     0x58: ("<I", 4, bytes.decode), 0x8C: ("<B", 1, bytes.decode), 0x8D: ("<Q", 8, bytes.decode),  # unicode

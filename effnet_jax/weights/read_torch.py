@@ -7,7 +7,8 @@ import numpy as np
 
 from effnet_jax.weights.archive import Archive
 from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.pickle_reader import Storage, Tensor, interpret
+from effnet_jax.weights.pickle_reader import interpret
+from effnet_jax.weights.pickle_values import Storage, Tensor
 
 OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how files of PyTorch before 1.6 begin
 

@@ -13,7 +13,8 @@ from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.files import replacing
 from effnet_jax.weights.names import Table, flatten, to_theirs
 from effnet_jax.weights.recognise import NAMINGS
-from effnet_jax.weights.sources import OWN, depths_of
+from effnet_jax.weights.sources import OWN
+from effnet_jax.weights.trees import depths_of
 
 Tree = Mapping[str, Any]
 

@@ -2,31 +2,28 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax import nnx
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import FILTERS, Preprocessing
-from effnet_jax.models.effnet import make_encoder
+from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.weights.convert import lay
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.names import to_ours
-from effnet_jax.weights.pickle_reader import Tensor
+from effnet_jax.weights.pickle_values import Tensor
+from effnet_jax.weights.pixels import usual_pixels
 from effnet_jax.weights.read_npz import read_npz
 from effnet_jax.weights.read_safetensors import read_safetensors
 from effnet_jax.weights.read_torch import OLD_MAGIC, read_torch
 from effnet_jax.weights.recognise import Recognised, architecture, config_of, recognise
+from effnet_jax.weights.trees import depths_of, shapes_of
 
 Tree = dict[str, Any]
 OWN = "effnet_jax"  # entry of a .safetensors file's metadata that our files have
 PAPER_PIXELS = Preprocessing()  # the authors feed [0, 1] at 224
-EMBEDDING_SIZE = 512
 WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")  # where checkpoints keep their weights
 NOT_WEIGHTS = {
     b"\x89HDF": "an HDF5 file (Keras)",
@@ -206,7 +203,7 @@ def _encoder(domain: str, tensors: dict[str, np.ndarray], path: Path, *, authors
         size = fields.get("image_size", PAPER_PIXELS.image_size)
         pixels, known = dataclasses.replace(PAPER_PIXELS, image_size=size), "as the authors train: [0, 1], nothing more"
     else:
-        pixels, known = _pixels(found, fields, path)
+        pixels, known = usual_pixels(found, fields, path)
     try:
         config = config_of({**fields, "image_size": pixels.image_size})
     except ValueError as error:
@@ -227,53 +224,6 @@ def _own(tensors: dict[str, np.ndarray], text: str, path: Path) -> EncoderWeight
         raise WeightsError(f"{path}: its metadata of effnet_jax are damaged ({str(error)[:120]}).") from error
 
 
-def _pixels(found: Recognised, fields: Mapping[str, Any], path: Path) -> tuple[Preprocessing, str]:
-    """Tell what images must go through: from a configuration beside the file, or what is usual."""
-    (mean, std), naming = found.naming.scaling, found.naming
-    size = int(fields.get("image_size") or naming.image_size)
-    usual = Preprocessing(image_size=size, mean=mean, std=std, resample=naming.resample)
-    for name, read in (("config.json", _timm_pixels), ("preprocessor_config.json", _huggingface_pixels)):
-        beside = path.with_name(name)
-        try:
-            if beside.is_file() and beside.stat().st_size < 2**20 and (pixels := read(json.loads(beside.read_text()))):
-                return dataclasses.replace(usual, **pixels), f"from {name} beside the file"
-        except (ValueError, KeyError, TypeError, OSError, RecursionError):
-            continue  # somebody else's file
-    return usual, f"assumed: usual for {naming.source}'s {naming.family} weights"
-
-
-def _timm_pixels(values: Any) -> dict[str, Any]:
-    found = values["pretrained_cfg"]
-    return {"mean": tuple(map(float, found["mean"])), "std": tuple(map(float, found["std"]))} | _filter(
-        found.get("interpolation")
-    )
-
-
-def _huggingface_pixels(values: Any) -> dict[str, Any]:
-    names = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-    return {
-        "mean": tuple(map(float, values["image_mean"])),
-        "std": tuple(map(float, values["image_std"])),
-        **_filter(names.get(values.get("resample"))),
-    }
-
-
-def _filter(name: Any) -> dict[str, str]:
-    return {"resample": name} if name in FILTERS else {}
-
-
-def shapes_of(config: ModelConfig) -> tuple[Tree, Tree]:
-    """Give the shapes of one encoder's parameters and batch statistics, without allocating them."""
-    encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(params=jax.random.key(0))))
-    return nnx.to_pure_dict(nnx.state(encoder, nnx.Param)), nnx.to_pure_dict(nnx.state(encoder, nnx.BatchStat))
-
-
-def depths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
-    """Count the blocks, or the blocks of each stage, in the parameters of one of our backbones."""
-    stages = backbone.get("stages") or {0: backbone.get("blocks", {})}
-    return tuple(len(stage) for stage in stages.values())
-
-
 def encoder_tree(weights: EncoderWeights) -> tuple[Tree, Tree]:
     """Lay an encoder of a file into trees of its own size: parameters (with `head` where there is one), statistics.
 
@@ -285,8 +235,3 @@ def encoder_tree(weights: EncoderWeights) -> tuple[Tree, Tree]:
     head = weights.head(params["head"])
     tree = {"backbone": backbone} | ({"head": head} if head else {})
     return tree, {"backbone": statistics} if statistics else {}
-
-
-def count(tree: Any) -> int:
-    """Count the numbers in a tree."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

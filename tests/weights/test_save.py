@@ -6,8 +6,11 @@ from safetensors import safe_open
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.builders import BACKBONES
+from effnet_jax.weights.read_safetensors import read_safetensors
+from effnet_jax.weights.recognise import architecture, recognise
 from effnet_jax.weights.save import save_encoder
-from effnet_jax.weights.sources import encoder_tree, read_source, shapes_of
+from effnet_jax.weights.sources import encoder_tree, read_source
+from effnet_jax.weights.trees import shapes_of
 
 SMALL = {
     "vit_tiny": {"width": 24, "depth": 2, "heads": 3},
@@ -48,9 +51,7 @@ def test_every_preset_is_recognised_from_its_shapes_alone(name, tmp_path):
     trees = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
     path = tmp_path / "w.safetensors"
     save_encoder(path, config, {"backbone": trees[0]["backbone"]}, trees[1], Preprocessing())
-    tensors, _ = __import__("effnet_jax.weights.read_safetensors", fromlist=["x"]).read_safetensors(path)
-    from effnet_jax.weights.recognise import architecture, recognise
-
+    tensors, _ = read_safetensors(path)
     found = architecture(recognise(tensors, "w"), "w")
     assert found["backbone"] == name
     assert set(found) <= {"backbone", "image_size", "patch_size"}
