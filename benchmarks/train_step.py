@@ -26,7 +26,7 @@ from effnet_jax.data.preprocessing import Preprocessing, source_size
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.vit import PRESETS
 from effnet_jax.sharding import make_mesh, put_batch, replicated
-from effnet_jax.training.objective import init_params, make_alignment_objective
+from effnet_jax.training.objective import init_variables, make_alignment_objective
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.state import make_state
 from effnet_jax.training.step import make_train_step
@@ -55,7 +55,9 @@ def our_side(config: Config, batch: dict[str, np.ndarray]) -> Callable[[], None]
     optimizer = make_optimizer(config.optim, total_steps=1000)
     objective = make_alignment_objective(config, model, Preprocessing(image_size=config.model.image_size))
     step = make_train_step(objective, optimizer, jax.random.key(1, impl="threefry2x32"), mesh)
-    start = jax.jit(lambda key: make_state(init_params(model, config, key), optimizer), out_shardings=replicated(mesh))
+    start = jax.jit(
+        lambda key: make_state(init_variables(model, config, key), optimizer), out_shardings=replicated(mesh)
+    )
     state = start(jax.random.key(0))
 
     def call() -> None:

@@ -25,7 +25,7 @@ from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.state import make_state
 from effnet_jax.training.step import make_train_step
 from effnet_jax.training.token_batches import make_view_encoder
-from effnet_jax.training.trsm_objective import init_trsm_params, make_trsm_objective
+from effnet_jax.training.trsm_objective import init_trsm_variables, make_trsm_objective
 from effnet_jax.training.views import AUGMENTED
 
 
@@ -46,7 +46,9 @@ def main() -> None:
     encode = make_view_encoder(config, model, Preprocessing(image_size=given.size), mesh, wanted)
     optimizer = make_optimizer(config.optim, total_steps=1000)
     step = make_train_step(make_trsm_objective(config, trsm), optimizer, key, mesh)
-    start = jax.jit(lambda k: make_state(init_trsm_params(trsm, config, k), optimizer), out_shardings=replicated(mesh))
+    start = jax.jit(
+        lambda k: make_state(init_trsm_variables(trsm, config, k), optimizer), out_shardings=replicated(mesh)
+    )
     state = start(key)
     images = put_batch(make_batch(given.pairs, given.size), mesh)
     n = 1 + (given.size // config.model.patch_size) ** 2

@@ -14,32 +14,44 @@ if TYPE_CHECKING:
     from effnet_jax.data.preprocessing import Preprocessing
     from effnet_jax.data.source import Split, load_split
     from effnet_jax.losses import alignment_loss, info_nce
+    from effnet_jax.models.convnext import ConvNeXt
     from effnet_jax.models.effnet import EffNet, FunctionalEffNet, make_functional
     from effnet_jax.models.encoder import Encoder, Encoding
+    from effnet_jax.models.inception import InceptionV3
+    from effnet_jax.models.resnet import ResNet
+    from effnet_jax.models.swin import Swin
+    from effnet_jax.models.vgg import VGG16
     from effnet_jax.models.vit import ViT
     from effnet_jax.retrieval.catalogue.build import build_catalogue
     from effnet_jax.retrieval.catalogue.search import Catalogue
     from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_gallery
     from effnet_jax.run import evaluate, train
     from effnet_jax.trained import trained_encoders
+    from effnet_jax.weights.load import load_encoder
 
 _HOMES = {
     "Catalogue": "retrieval.catalogue.search",
     "Config": "config",
     "ConfigError": "config",
+    "ConvNeXt": "models.convnext",
     "EffNet": "models.effnet",
     "Encoder": "models.encoder",
     "Encoding": "models.encoder",
     "FunctionalEffNet": "models.effnet",
+    "InceptionV3": "models.inception",
     "Preprocessing": "data.preprocessing",
     "Ranking": "retrieval.ranking",
+    "ResNet": "models.resnet",
     "Split": "data.source",
+    "Swin": "models.swin",
+    "VGG16": "models.vgg",
     "ViT": "models.vit",
     "accuracy_at_k": "retrieval.ranking",
     "alignment_loss": "losses",
     "build_catalogue": "retrieval.catalogue.build",
     "evaluate": "run",
     "info_nce": "losses",
+    "load_encoder": "weights.load",
     "load_split": "data.source",
     "make_functional": "models.effnet",
     "rank_gallery": "retrieval.ranking",
@@ -48,22 +60,28 @@ _HOMES = {
 }
 
 __all__ = [
+    "VGG16",
     "Catalogue",
     "Config",
     "ConfigError",
+    "ConvNeXt",
     "EffNet",
     "Encoder",
     "Encoding",
     "FunctionalEffNet",
+    "InceptionV3",
     "Preprocessing",
     "Ranking",
+    "ResNet",
     "Split",
+    "Swin",
     "ViT",
     "accuracy_at_k",
     "alignment_loss",
     "build_catalogue",
     "evaluate",
     "info_nce",
+    "load_encoder",
     "load_split",
     "make_functional",
     "rank_gallery",

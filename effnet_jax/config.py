@@ -71,17 +71,19 @@ class AugmentConfig:
 class ModelConfig:
     """Architecture of the encoders and where their first weights come from."""
 
-    backbone: str = "vit_base"  # vit_tiny, vit_small, vit_base, vit_large
+    backbone: str = "vit_base"  # vit_*, swin_*, convnext_*, vgg16, resnet18, resnet50, inception_v3; docs/weights.md
     image_size: int = 224  # height and width, pixels
-    patch_size: int = 16  # pixels
-    width: int = 0  # token width; 0 = the preset's
-    depth: int = 0  # blocks; 0 = the preset's
-    heads: int = 0  # attention heads; 0 = the preset's
-    stem: str = "linear"  # pixels to tokens: linear (paper) or conv, which trains from random numbers far sooner
-    pooling: str = "cls"  # the feature: cls (paper), mean of the patch tokens, or all of them (aligned pictures)
+    patch_size: int = 16  # pixels; ViT
+    width: int = 0  # channels of the tokens (ViT) or of the first stage; 0 = the preset's
+    depth: int = 0  # blocks (ViT) or blocks of each stage; 0 = the preset's
+    heads: int = 0  # attention heads, of the first stage where there are several; 0 = the preset's
+    stem: str = "linear"  # ViT: pixels to tokens, linear (paper) or conv, which trains from random numbers far sooner
+    pooling: str = ""  # feature: cls, mean, max or all of the patch tokens; "" = the backbone's: cls (ViT, paper), mean
+    drop_path: float = 0.1  # Swin, ConvNeXt: rows lose the last block at this rate in training, others less; paper: 0.1
+    token_recycling: bool = False  # ViT: MSTR mixes tokens at three scales into what the head sees
     embedding_size: int = 512  # width of the compared embedding
     shared_encoders: bool = False  # one encoder, backbone and head, for both domains; paper: two
-    weights: str = "timm/vit_base_patch16_224.augreg_in21k_ft_in1k"  # .safetensors path, timm/NAME.TAG, or none
+    weights: str = "auto"  # a file, timm/NAME.TAG, none, or auto: what is usual for the backbone; paper: ImageNet
     dtype: str = "float32"  # compute dtype: float32 or bfloat16; parameters are always float32
     precision: str = "default"  # of float32 matrix products: default (TF32 on GPUs, bf16 on TPUs), high or highest
     remat: bool = False  # recompute blocks in the backward pass: less memory, about a third more time
@@ -101,12 +103,13 @@ class TrsmConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """The four InfoNCE terms; names as in the paper's figure."""
+    """The four InfoNCE terms, named as in the paper's figure, and MSTR's."""
 
     multi: float = 1.0  # weight of l(head(sketch), head(photo))
     intra_sketch: float = 1.0  # weight of l(augmented sketch, sketch)
     intra_photo: float = 1.0  # weight of l(augmented photo, photo)
     inter: float = 1.0  # weight of l(sketch CLS, photo CLS)
+    decorrelation: float = 1.0  # weight of MSTR's term, where model.token_recycling is on
     temperature: float = 0.07  # cosine similarities are divided by it
     learn_temperature: bool = False  # start from `temperature` and train its logarithm
     same_photo_negatives: bool = False  # paper: True, two sketches of one photo repel each other

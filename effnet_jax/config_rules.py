@@ -1,7 +1,12 @@
 """What a configuration must hold to, beyond the types of its fields."""
 
-from effnet_jax.config import Config
-from effnet_jax.models.vit import PRESETS
+import dataclasses
+
+from effnet_jax.config import Config, ModelConfig
+from effnet_jax.models.backbone import size_problem
+from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.encoder import POOLING
+from effnet_jax.models.mstr import recycling_problem
 
 PROTOCOLS = ("encoder", "rerank", "all_pairs", "paired")
 
@@ -11,13 +16,13 @@ def impossible(config: Config) -> list[str]:
     data, augment, model, trsm, loss, optim, train, evaluation = (
         config.data, config.augment, config.model, config.trsm, config.loss, config.optim, config.train, config.eval,
     )  # fmt: skip
-    width, _, heads = PRESETS.get(model.backbone, (0, 0, 0))
-    width, heads = model.width or width, model.heads or heads
+    preset = BACKBONES.get(model.backbone)
+    width = model.width or (preset.width if preset else 0)
     rules = [
         _one_of("data.resample", data.resample, ("bilinear", "bicubic")),
         _one_of("data.cache", data.cache, ("auto", "ram", "disk", "none")),
-        _one_of("model.backbone", model.backbone, tuple(PRESETS)),
-        _one_of("model.pooling", model.pooling, ("cls", "mean", "all")),
+        _one_of("model.backbone", model.backbone, tuple(BACKBONES)),
+        _one_of("model.pooling", model.pooling or "mean", tuple(POOLING)),
         _one_of("model.stem", model.stem, ("linear", "conv")),
         _one_of("model.dtype", model.dtype, ("float32", "bfloat16")),
         _one_of("model.precision", model.precision, ("default", "high", "highest")),
@@ -38,14 +43,13 @@ def impossible(config: Config) -> list[str]:
         (len(augment.jitter) == 4 and all(0 <= j <= 1 for j in augment.jitter[:3]) and 0 <= augment.jitter[-1] <= 0.5,
          f"augment.jitter={augment.jitter} needs three of 0..1 and one of 0..0.5"),
         (0 <= augment.max_angle <= 180, f"augment.max_angle={augment.max_angle} must lie in 0..180 degrees"),
-        (model.patch_size > 0 and model.image_size > 0 and model.image_size % max(model.patch_size, 1) == 0,
-         f"model.image_size={model.image_size} must be a positive multiple of model.patch_size={model.patch_size}"),
-        (min(model.width, model.depth, model.heads) >= 0 and (not heads or width % heads == 0),
-         f"the token width {width} must be a multiple of the number of heads {heads} (model.width, model.heads)"),
+        (min(model.width, model.depth, model.heads) >= 0,
+         f"model.width={model.width}, model.depth={model.depth} and model.heads={model.heads} must not be negative"),
+        (0 <= model.drop_path < 1, f"model.drop_path={model.drop_path} is a rate, 0 or more and below 1"),
         (model.embedding_size > 0, f"model.embedding_size={model.embedding_size} must be above 0"),
-        (bool(model.weights), "model.weights is empty; give a .safetensors path, timm/NAME.TAG, or none"),
+        (bool(model.weights), "model.weights is empty; give a file, timm/NAME.TAG, none, or auto"),
         (loss.temperature > 0, f"loss.temperature={loss.temperature} must be above 0"),
-        (min(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter) >= 0
+        (min(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter, loss.decorrelation) >= 0
          and max(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter) > 0,
          "the weights in loss must not be negative, and one of them must be above 0"),
         (optim.learning_rate > 0, f"optim.learning_rate={optim.learning_rate} must be above 0"),
@@ -63,8 +67,10 @@ def impossible(config: Config) -> list[str]:
         (0 <= trsm.dropout < 1, f"trsm.dropout={trsm.dropout} must lie in [0, 1)"),
         (trsm.heads > 0 and (not trsm.enabled or width % trsm.heads == 0),
          f"the token width {width} must be a multiple of trsm.heads={trsm.heads}"),
-        (not trsm.enabled or model.pooling == "cls",
+        (not trsm.enabled or model.pooling in ("", "cls"),
          f"TRSM reads the CLS token, which model.pooling={model.pooling} does not train; train stage 1 with cls"),
+        (not trsm.enabled or preset is None or preset.pooling == "cls",
+         f"TRSM needs a CLS token and patch tokens, which {model.backbone} does not have; take a vit_* backbone"),
         (trsm.enabled == bool(config.init_from),
          "stage 2 (trsm.enabled) needs init_from, the folder of the stage-1 run: --config.init_from=runs/..."
          if trsm.enabled else f"init_from={config.init_from!r} is for stage 2; take a *_trsm.py configuration"),
@@ -81,7 +87,49 @@ def impossible(config: Config) -> list[str]:
         views = getattr(augment, f"{domain}_views")
         known = len(views) == 2 and all(v in ("a0", "a1", "a2") for v in views)
         rules.append((known, f"augment.{domain}_views={views} must name two of a0, a1, a2: anchor, augmented"))
+    rules += _architecture(model)
     return [message for ok, message in rules if not ok]
+
+
+def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
+    """Give the rules of the backbone that was chosen; none for an unknown one, which has its own message."""
+    preset = BACKBONES.get(model.backbone)
+    if preset is None:
+        return []
+    name, rules = model.backbone, []
+    for field in dataclasses.fields(ModelConfig):
+        if field.name in ("width", "depth", "heads", "patch_size", "stem", "drop_path", "remat"):
+            value = getattr(model, field.name)
+            known = field.name in preset.adjustable or value == field.default
+            own = ", ".join(preset.adjustable) or "none of such fields"
+            rules.append((known, f"model.{field.name}={value!r} has no meaning for {name}, which has {own}"))
+    width, heads = model.width or preset.width, model.heads or preset.heads
+    rules.append((
+        preset.heads == 0 or heads <= 0 or width % heads == 0,
+        f"the token width {width} must be a multiple of the number of heads {heads} (model.width, model.heads)",
+    ))  # fmt: skip
+    if preset.least:
+        problem = size_problem(name, model.image_size, least=preset.least, multiple=preset.multiple)
+        rules.append((not problem, f"{problem} (model.image_size)"))
+    else:
+        whole = model.patch_size > 0 and model.image_size > 0 and model.image_size % max(model.patch_size, 1) == 0
+        rules.append((
+            whole,
+            f"model.image_size={model.image_size} must be a positive multiple of model.patch_size={model.patch_size}",
+        ))  # fmt: skip
+    if model.token_recycling:
+        rules.append((
+            preset.pooling == "cls" and model.pooling in ("", "cls"),
+            f"model.token_recycling mixes patch tokens into a CLS token: take a vit_* backbone with pooling cls, "
+            f"not {name} with {model.pooling or preset.pooling}",
+        ))  # fmt: skip
+        edge = model.image_size // max(model.patch_size, 1)
+        rules.append((not (problem := recycling_problem(width, edge)), f"model.token_recycling: {problem}"))
+    rules.append((
+        model.pooling != "cls" or preset.pooling == "cls",
+        f"model.pooling='cls' needs a CLS token, which {name} does not have; its own is {preset.pooling}",
+    ))  # fmt: skip
+    return rules
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> tuple[bool, str]:

@@ -68,7 +68,7 @@ def alignment_loss(
     temperature: float | Float[Array, ""] | None = None,
     photo_index: Int[Array, "b"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """EffNet's objective: the weighted sum of the multi, intra and inter terms.
+    """EffNet's objective: the weighted sum of the multi, intra and inter terms, and of MSTR's where there is one.
 
     Args:
         sketch: encodings of the anchor view (A0).
@@ -100,6 +100,8 @@ def alignment_loss(
     if missing:
         raise ValueError(f"alignment_loss: {', '.join(missing)} have a weight but no augmented encodings.")
     terms = {name: info_nce(*pairs[name], scale, groups) for name in TERMS if name in pairs}
+    if sketch.decorrelation is not None and photo.decorrelation is not None:
+        terms["decorrelation"] = jnp.mean(sketch.decorrelation) + jnp.mean(photo.decorrelation)
     return weighted_total(terms, config), terms
 
 

@@ -113,7 +113,8 @@ def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Che
         return fresh_state(experiment.config, stage.init, experiment.total_steps, key)
 
     state = jax.jit(start, out_shardings=replicated(experiment.mesh))(key)
-    return dataclasses.replace(state, params=stage.pretrained(state.params))
+    params, batch_stats = stage.pretrained(state.variables)
+    return dataclasses.replace(state, params=params, batch_stats=batch_stats)
 
 
 def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[TrainState], dict[str, float]]:
@@ -125,7 +126,7 @@ def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[Tr
     def measure(state: TrainState) -> dict[str, float]:
         metrics = {}
         for name in names:
-            ranking = stage.rank(state.params, name, stage.selection_protocol).ranking
+            ranking = stage.rank(state.variables, name, stage.selection_protocol).ranking
             ks = [k for k in {1, *config.eval.ks} if k <= ranking.gallery_size]
             metrics |= {f"eval/{name}/acc@{k}": 100 * accuracy_at_k(ranking, k) for k in sorted(ks)}
             metrics[f"eval/{name}/mrr"] = 100 * float(np.mean(reciprocal_rank(ranking.better, ranking.tied)))
@@ -149,9 +150,9 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
         raise ConfigError(f"{experiment.workdir} has no checkpoint yet; train it first with --mode=train.")
     like, evaluations = abstract_state(experiment, stage.init), []
     for folder, (selection, step) in chosen.items():
-        params = checkpoints.restore(step, like).params
+        variables = checkpoints.restore(step, like).variables
         for protocol in config.eval.protocols:
-            ranked = stage.rank(params, "test", protocol)
+            ranked = stage.rank(variables, "test", protocol)
             summary, reverse = measure_split(ranked, split, config.eval)
             evaluation = Evaluation(
                 summary=summary,

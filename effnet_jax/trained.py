@@ -16,7 +16,7 @@ from effnet_jax.training.checkpoints import read_about, read_metrics, read_tree
 from effnet_jax.training.workdir import CHECKPOINTS
 
 VALIDATION = "eval/validation/mrr"  # what the best checkpoint is chosen by
-CHOICES = ("best", "last")
+CHOICES = {"best": VALIDATION, "best_on_test": "eval/test/acc@1", "last": None}
 
 
 def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encoders:
@@ -25,13 +25,12 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
     Args:
         run: folder of a run, or one checkpoint in it such as `run/checkpoints/304`.
         choose: "best" takes the checkpoint that is best on held-out training photos, or the last one where none were
-            held out; "last" the last one. The test set chooses nothing.
+            held out; "last" the last one; "best_on_test" the paper's optimistic choice, where the run kept it; or a
+            step.
 
     Raises:
-        ValueError: no such run, no checkpoint, or one that does not hold the model it describes (by name).
+        ValueError: no such run, no such checkpoint, or one that does not hold the model it describes (by name).
     """
-    if choose not in CHOICES:
-        raise ValueError(f"choose={choose!r} is not known; give one of {', '.join(CHOICES)}.")
     folder, selection = choose_checkpoint(Path(run).expanduser(), choose)
     about = read_about(folder)
     problems = [f"it says nothing about {part}" for part in ("model", "preprocessing") if part not in about]
@@ -39,7 +38,8 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
         raise ValueError(f"{folder} cannot become encoders: {'; '.join(problems)}; was it made by effnet_jax?")
     _refuse_mixed(folder, about)
     config = read_model_config(about["model"])
-    like = jax.eval_shape(make_functional(config).init, jax.random.key(0))
+    model = make_functional(config)
+    like, like_stats = jax.eval_shape(lambda: (model.init(jax.random.key(0)), model.init_batch_stats()))
     origin = {
         "run": str(folder.absolute().parent.parent),
         "step": int(folder.name),
@@ -47,8 +47,14 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
         "data": about.get("data", {}),
     }
     preprocessing = Preprocessing.from_dict(about["preprocessing"])
-    params = jax.device_get(_read_params(folder, about, like))
-    return Encoders(config, preprocessing, params, origin, _read_pair_module(folder, about, config))
+    return Encoders(
+        config,
+        preprocessing,
+        params=jax.device_get(_read_params(folder, about, like)),
+        origin=origin,
+        pair_module=_read_pair_module(folder, about, config),
+        batch_stats=jax.device_get(read_tree(folder / "state", ("batch_stats",), like_stats)) if like_stats else {},
+    )
 
 
 def _read_params(folder: Path, about: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
@@ -68,10 +74,10 @@ def _read_pair_module(folder: Path, about: dict[str, Any], model: ModelConfig) -
 
 
 def choose_checkpoint(run: Path, choose: str) -> tuple[Path, str]:
-    """Choose a checkpoint of a run, and say in words how.
+    """Choose a checkpoint of a run, and say in words how; `choose` as in `trained_encoders`.
 
     Raises:
-        ValueError: no such folder, or no checkpoint in it.
+        ValueError: no such folder, no checkpoint in it, or not that one.
     """
     if not run.exists():
         raise ValueError(f"there is no run in {run}; give the folder that was --workdir when it was trained.")
@@ -83,10 +89,18 @@ def choose_checkpoint(run: Path, choose: str) -> tuple[Path, str]:
     if not steps:
         holds = ", ".join(sorted(p.name for p in run.iterdir())[:8]) or "nothing"
         raise ValueError(f"{run} has no checkpoints/ of a run, but: {holds}. Train it first, or check the path.")
-    if choose == "best":
-        scored = [(value[VALIDATION], step) for step, p in steps.items() if VALIDATION in (value := read_metrics(p))]
-        if scored:
-            return steps[max(scored)[1]], "best on validation (MRR)"
+    if choose.isdigit() and int(choose) in steps:
+        return steps[int(choose)], "given by its step"
+    if choose not in CHOICES:
+        known = f"{', '.join(CHOICES)}, or one of the steps {', '.join(map(str, sorted(steps)))}"
+        raise ValueError(f"{run} has no checkpoint {choose!r}; give {known}.")
+    metric = CHOICES[choose]
+    scored = [(value[metric], step) for step, p in steps.items() if metric in (value := read_metrics(p))]
+    if scored:
+        words = "best on validation (MRR)" if choose == "best" else "best on test (optimistic)"
+        return steps[max(scored)[1]], words
+    if choose == "best_on_test":
+        raise ValueError(f"{run} measured no checkpoint on the test set; train it with --config.eval.best_on_test.")
     return steps[max(steps)], "last"
 
 

@@ -59,7 +59,16 @@ def test_all_problems_come_at_once_with_their_values():
 @pytest.mark.parametrize(
     ("section", "changes", "words"),
     [
-        ("model", {"backbone": "vgg16"}, "model.backbone='vgg16'"),
+        ("model", {"backbone": "vgg19"}, "model.backbone='vgg19'"),
+        ("model", {"backbone": "vgg16", "image_size": 31}, "vgg16 needs an image size of 32 pixels or more"),
+        ("model", {"backbone": "inception_v3", "image_size": 64}, "inception_v3 needs an image size of 75"),
+        ("model", {"backbone": "swin_tiny", "image_size": 72}, "of 32 pixels or more, a multiple of 32"),
+        ("model", {"backbone": "resnet50", "pooling": "cls"}, "CLS token, which resnet50 does not have"),
+        ("model", {"backbone": "resnet50", "remat": True}, "model.remat=True has no meaning for resnet50"),
+        ("model", {"backbone": "swin_base", "patch_size": 8}, "model.patch_size=8 has no meaning for swin_base"),
+        ("model", {"drop_path": 0.2}, "model.drop_path=0.2 has no meaning for vit_base"),
+        ("model", {"backbone": "swin_base", "drop_path": 1.0}, "below 1"),
+        ("model", {"backbone": "swin_base", "heads": 3}, "128 must be a multiple of the number of heads 3"),
         ("model", {"image_size": 230}, "multiple of model.patch_size=16"),
         ("model", {"heads": 7}, "768 must be a multiple of the number of heads 7"),
         ("model", {"weights": ""}, "model.weights is empty"),

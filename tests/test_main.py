@@ -181,7 +181,7 @@ def test_evaluate_repeats_the_report_and_takes_embeddings_of_others(straight, co
         (["--config=configs/none.py", "--workdir=/nowhere/x"], 2, "configs/none.py"),
         (["--config=configs/demo.py", "--workdir=x", "--config.optim.rate=1"], 2, "rate"),
         (["--config=configs/demo.py", "--workdir=x", "--config.optim.learning_rate=fast"], 2, "fast"),
-        (["--config=configs/demo.py", "--workdir=x", "--config.model.backbone=vgg16"], 1, "model.backbone='vgg16'"),
+        (["--config=configs/demo.py", "--workdir=x", "--config.model.backbone=vgg19"], 1, "model.backbone='vgg19'"),
         (["--config=configs/demo.py", "--workdir=/nowhere/x", "--mode=evaluate"], 1, "there is no run in /nowhere/x"),
         (["--config=configs/chair_v1.py", "--workdir=x", "--config.data.dir=/nowhere"], 1, "/nowhere"),
         (["--embeddings=/nowhere/e.npz"], 1, "/nowhere/e.npz is not there"),

@@ -1,7 +1,7 @@
 """Attention maps of a ViT, computed anew from the inputs of its blocks: training never stores or returns them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ def make_attention_maps(config: ModelConfig, domain: str) -> Maps:
         model = nnx.merge(graphdef, params)
         backbone = (model.encoder if model.shared else getattr(model, f"{domain}_encoder")).backbone
         with jax.default_matmul_precision(config.precision):
-            return attention_maps(backbone, images)
+            return attention_maps(cast(ViT, backbone), images)
 
     return jax.jit(maps)
 

@@ -49,7 +49,7 @@ def attention_figures(source: Source) -> list[Drawn]:
                 token.append(np.asarray(token_distance(maps)))
                 pixel.append(np.asarray(pixel_distance(maps, config.patch_size)))
                 weight.append(len(batch))
-                grid, words = patch_attention(np.asarray(maps), config.pooling)
+                grid, words = patch_attention(np.asarray(maps), config.pooling or "cls")
                 patches.append(grid)
             distances[domain, moment] = tuple(np.average(x, axis=0, weights=weight) for x in (token, pixel))
             if moment == "after":
@@ -81,6 +81,6 @@ def _start(source: Source) -> tuple[Any, str]:
     try:
         stage = alignment_stage(experiment)
         key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))[0]  # as effnet_jax.run does
-        return stage.pretrained(jax.jit(stage.init)(key))["model"], ""
+        return stage.pretrained(jax.jit(stage.init)(key)).params["model"], ""
     except ValueError as error:
         return None, f"Before training is not shown: {error}"

@@ -39,7 +39,7 @@ def embed(
         ),
     ] = None,
     choose: Annotated[
-        str, typer.Option(help="Which checkpoint of the run: best (on held-out photos, else last) or last.")
+        str, typer.Option(help="Of the run: best (on held-out photos, else the last), last, best_on_test, or a step.")
     ] = "best",
     tokens: Annotated[
         bool | None,

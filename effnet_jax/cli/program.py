@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from effnet_jax.cli import check_data, compare, embed, export_index, figures, prepare, search
+from effnet_jax.cli import check_data, compare, convert, embed, export, export_index, figures, prepare, search
 
 app = typer.Typer(
     name="effnet-jax",
@@ -28,6 +28,8 @@ app.command("search", help=search.HELP, epilog=search.EPILOG)(search.search)
 app.command("export-index", epilog=export_index.EPILOG)(export_index.export_index)
 app.command("figures", epilog=figures.EPILOG)(figures.figures)
 app.command("report", epilog=figures.REPORT_EPILOG)(figures.report)
+app.command("convert", epilog=convert.EPILOG)(convert.convert)
+app.command("export", epilog=export.EPILOG)(export.export)
 
 
 def main() -> None:

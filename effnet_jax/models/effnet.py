@@ -1,6 +1,7 @@
 """EffNet: one encoder for sketches and one for photos, and the same as pure functions."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import ModelConfig
+from effnet_jax.models.builders import BACKBONES
 from effnet_jax.models.encoder import Encoder, Encoding
-from effnet_jax.models.vit import PRESETS, ViT
+from effnet_jax.models.mstr import MSTR
 
 Params = dict[str, Any]  # nested dict of float32 arrays
+BatchStats = dict[str, Any]  # nested dict of the running statistics of batch norms; empty for most backbones
+Images = Float[Array, "_ h w 3"]
+RowKeys = Key[Array, "_"]  # one a row, see Backbone
 
 
 class EffNet(nnx.Module):
@@ -33,54 +38,110 @@ class EffNet(nnx.Module):
             self.sketch_encoder = make_encoder(config, rngs=rngs)
             self.photo_encoder = make_encoder(config, rngs=rngs)
 
-    def encode_sketches(self, images: Float[Array, "b h w 3"]) -> Encoding:
-        """Encode scaled sketch images."""
-        return (self.encoder if self.shared else self.sketch_encoder)(images)
+    def encode_sketches(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Encoding:
+        """Encode scaled sketch images; with keys, one a row, in training mode."""
+        return (self.encoder if self.shared else self.sketch_encoder)(images, keys)
 
-    def encode_photos(self, images: Float[Array, "b h w 3"]) -> Encoding:
-        """Encode scaled photo images."""
-        return (self.encoder if self.shared else self.photo_encoder)(images)
+    def encode_photos(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Encoding:
+        """Encode scaled photo images; with keys, one a row, in training mode."""
+        return (self.encoder if self.shared else self.photo_encoder)(images, keys)
 
-    def __call__(self, sketches: Float[Array, "b h w 3"], photos: Float[Array, "c h w 3"]) -> tuple[Encoding, Encoding]:
-        """Encode both domains; a shared encoder sees them as one batch, which makes its products larger."""
+    def __call__(
+        self,
+        sketches: Float[Array, "b h w 3"],
+        photos: Float[Array, "c h w 3"],
+        sketch_keys: Key[Array, "b"] | None = None,
+        photo_keys: Key[Array, "c"] | None = None,
+    ) -> tuple[Encoding, Encoding]:
+        """Encode both domains; a shared encoder sees them as one batch, which makes its products larger.
+
+        So a shared encoder with batch norms also trains on the statistics of both domains together, the very ones that
+        its running statistics follow.
+        """
         if not self.shared:
-            return self.sketch_encoder(sketches), self.photo_encoder(photos)
-        both = self.encoder(jnp.concatenate([sketches, photos]))
+            return self.encode_sketches(sketches, sketch_keys), self.encode_photos(photos, photo_keys)
+        keys = None if sketch_keys is None or photo_keys is None else jnp.concatenate([sketch_keys, photo_keys])
+        both = self.encoder(jnp.concatenate([sketches, photos]), keys)
         b = sketches.shape[0]
-        return Encoding(*(x[:b] for x in both)), Encoding(*(x[b:] for x in both))
+        return jax.tree.map(lambda x: x[:b], both), jax.tree.map(lambda x: x[b:], both)
+
+    def encode_views(
+        self,
+        sketches: Sequence[Images],
+        photos: Sequence[Images],
+        sketch_keys: Sequence[RowKeys],
+        photo_keys: Sequence[RowKeys],
+    ) -> tuple[list[Encoding], list[Encoding]]:
+        """Encode the views of both domains in training mode.
+
+        All views of a domain go through its backbone as one batch. Batch norms would mix the statistics of the views,
+        so with them each view is a batch of its own, the anchors first, as in the paper's code.
+
+        Args:
+            sketches: one batch of images a view.
+            photos: likewise; the number of views may differ.
+            sketch_keys: one key a row for each batch.
+            photo_keys: likewise.
+        """  # fmt: skip
+        if not jax.tree.leaves(nnx.state(self, nnx.BatchStat)):
+            if not self.shared:
+                return (
+                    _encode_together(self.sketch_encoder, sketches, sketch_keys),
+                    _encode_together(self.photo_encoder, photos, photo_keys),
+                )
+            views = _encode_together(self.encoder, [*sketches, *photos], [*sketch_keys, *photo_keys])
+            return views[: len(sketches)], views[len(sketches) :]
+        of_sketches, of_photos = [], []
+        sides = itertools.zip_longest(zip(sketches, sketch_keys, strict=True), zip(photos, photo_keys, strict=True))
+        for sketch, photo in sides:
+            if sketch and photo:
+                encodings = self(sketch[0], photo[0], sketch[1], photo[1])
+                of_sketches.append(encodings[0])
+                of_photos.append(encodings[1])
+            elif sketch:
+                of_sketches.append(self.encode_sketches(*sketch))
+            else:
+                of_photos.append(self.encode_photos(*photo))
+        return of_sketches, of_photos
+
+
+def _encode_together(encoder: Encoder, views: Sequence[Images], keys: Sequence[RowKeys]) -> list[Encoding]:
+    """Send all views through the backbone as one batch, and read each by itself: what no loss uses is not computed."""
+    tokens = encoder.backbone(jnp.concatenate(views), jnp.concatenate(keys))
+    return [encoder.read(own, k) for own, k in zip(jnp.split(tokens, len(views)), keys, strict=True)]
 
 
 def make_encoder(config: ModelConfig, *, rngs: nnx.Rngs) -> Encoder:
     """Build one encoder: the preset named by `config.backbone`, with its sizes overridden where given."""
-    width, depth, heads = PRESETS[config.backbone]
-    backbone = ViT(
-        width=config.width or width,
-        depth=config.depth or depth,
-        heads=config.heads or heads,
-        image_size=config.image_size,
-        patch_size=config.patch_size,
-        dtype=jnp.dtype(config.dtype),
-        remat=config.remat,
-        stem=config.stem,
-        rngs=rngs,
+    backbone = BACKBONES[config.backbone].build(config, rngs)
+    recycling = None
+    if config.token_recycling:
+        grid = config.image_size // config.patch_size
+        recycling = MSTR(backbone.width, grid, dtype=jnp.dtype(config.dtype), rngs=rngs)
+    return Encoder(
+        backbone, pooling=config.pooling, embedding_size=config.embedding_size, recycling=recycling, rngs=rngs
     )
-    return Encoder(backbone, pooling=config.pooling, embedding_size=config.embedding_size, rngs=rngs)
 
 
 class FunctionalEffNet(NamedTuple):
-    """EffNet as pure functions over a plain dict of parameters; all of them can be jitted.
+    """EffNet as pure functions over plain dicts of parameters and batch statistics; all of them can be jitted.
 
     Attributes:
         init: key -> parameters.
-        encode_sketches: parameters, images -> Encoding.
-        encode_photos: parameters, images -> Encoding.
-        encode: parameters, sketches, photos -> both Encodings.
+        init_batch_stats: -> running statistics of the batch norms, as they start; empty where there are none.
+        encode_sketches: parameters, images, batch statistics where there are any -> Encoding.
+        encode_photos: parameters, images, batch statistics where there are any -> Encoding.
+        encode: parameters, sketches, photos, batch statistics where there are any -> both Encodings.
+        encode_views: parameters, batch statistics, and what EffNet.encode_views takes -> (the Encodings of each view of
+            both domains, new batch statistics), in training mode.
     """
 
     init: Callable[[Key[Array, ""]], Params]
-    encode_sketches: Callable[[Params, Float[Array, "b h w 3"]], Encoding]
-    encode_photos: Callable[[Params, Float[Array, "b h w 3"]], Encoding]
-    encode: Callable[[Params, Float[Array, "b h w 3"], Float[Array, "c h w 3"]], tuple[Encoding, Encoding]]
+    init_batch_stats: Callable[[], BatchStats]
+    encode_sketches: Callable[..., Encoding]
+    encode_photos: Callable[..., Encoding]
+    encode: Callable[..., tuple[Encoding, Encoding]]
+    encode_views: Callable[..., tuple[tuple[list[Encoding], list[Encoding]], BatchStats]]
 
 
 def make_functional(config: ModelConfig) -> FunctionalEffNet:
@@ -92,16 +153,31 @@ def make_functional(config: ModelConfig) -> FunctionalEffNet:
     def build(key: Key[Array, ""]) -> EffNet:
         return EffNet(config, rngs=nnx.Rngs(params=key))
 
-    graphdef = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))))[0]
+    graphdef = nnx.split(nnx.eval_shape(lambda: build(jax.random.key(0))), nnx.Param, nnx.BatchStat)[0]
 
     def init(key: Key[Array, ""]) -> Params:
         return nnx.to_pure_dict(nnx.state(build(key), nnx.Param))
 
-    def method(name: str) -> Callable[..., Any]:
-        def apply(params: Params, *images: Float[Array, "_ h w 3"]) -> Any:
+    def init_batch_stats() -> BatchStats:
+        return nnx.to_pure_dict(nnx.state(build(jax.random.key(0)), nnx.BatchStat))
+
+    def encode(params: Params, sketches: Images, photos: Images, batch_stats: BatchStats | None = None) -> Any:
+        with jax.default_matmul_precision(config.precision):
+            return nnx.merge(graphdef, params, batch_stats or {})(sketches, photos)
+
+    def one_domain(name: str) -> Callable[..., Encoding]:
+        def apply(params: Params, images: Images, batch_stats: BatchStats | None = None) -> Encoding:
             with jax.default_matmul_precision(config.precision):
-                return getattr(nnx.merge(graphdef, params), name)(*images)
+                return getattr(nnx.merge(graphdef, params, batch_stats or {}), name)(images)
 
         return apply
 
-    return FunctionalEffNet(init, method("encode_sketches"), method("encode_photos"), method("__call__"))
+    def encode_views(params: Params, batch_stats: BatchStats, *views: Any) -> Any:
+        with jax.default_matmul_precision(config.precision):
+            model = nnx.merge(graphdef, params, batch_stats)
+            encodings = model.encode_views(*views)
+        return encodings, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    return FunctionalEffNet(
+        init, init_batch_stats, one_domain("encode_sketches"), one_domain("encode_photos"), encode, encode_views
+    )

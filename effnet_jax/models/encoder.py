@@ -2,18 +2,23 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
-from effnet_jax.models.vit import INIT_STD, ViT
+from effnet_jax.models.backbone import Backbone
+from effnet_jax.models.layers import dense_init
+from effnet_jax.models.mstr import MSTR
 
-POOLING = {
-    "cls": lambda tokens: tokens[:, 0],
-    "mean": lambda tokens: jnp.mean(tokens[:, 1:], axis=1),
-    "all": lambda tokens: rearrange(tokens[:, 1:], "b m d -> b (m d)"),
+POOLING = {  # of the patch tokens or cells; "cls" takes the CLS token instead
+    "cls": None,
+    "mean": lambda patches: jnp.mean(patches, axis=1),
+    "max": lambda patches: jnp.max(patches, axis=1),
+    "all": lambda patches: rearrange(patches, "b m d -> b (m d)"),
 }
+RECYCLING = 1 << 16  # place of MSTR's draws among those of the row, behind all blocks
 EMBEDDING_SIZE = 512  # z of the paper's scripts
 
 
@@ -21,44 +26,84 @@ class Encoding(NamedTuple):
     """What an encoder says about a batch of images.
 
     Attributes:
-        tokens: final-norm tokens, CLS first, in the compute dtype.
+        tokens: in the compute dtype. ViT: final-norm tokens, CLS first; others: the cells of the last feature map in
+            raster order. TRSM needs those of a ViT.
         feature: the pooled feature (paper: the CLS token) that the intra and inter losses align; float32.
         embedding: the head's output, which is compared at retrieval; float32, not yet of unit norm.
+        decorrelation: with token recycling, its loss of each picture; else None.
     """
 
     tokens: Float[Array, "b n d"]
     feature: Float[Array, "b f"]
     embedding: Float[Array, "b z"]
+    decorrelation: Float[Array, "b"] | None = None
 
 
 class Encoder(nnx.Module):
     """Backbone with a linear head on its pooled feature.
 
     Args:
-        backbone: module that maps images to tokens, and knows its `width` and number of `patches`.
-        pooling: "cls" takes the CLS token (the paper's), "mean" the mean of the patch tokens, "all" the patch tokens
-            one after another: the feature then says what is where, which suits pictures that are framed alike.
+        backbone: any Backbone.
+        pooling: "cls" takes the CLS token (the paper's for ViT), "mean" the mean of the patch tokens (for Swin), "max"
+            their maximum (for VGG16, ResNet-50 and Inception-V3), "all" the patch tokens one after another: the
+            feature then says what is where, which suits pictures that are framed alike. "" is the backbone's own.
         embedding_size: width z of the embedding.
+        recycling: MSTR, through which the head then sees the tokens; the feature stays the CLS token.
         rngs: source of the initialisation key.
 
-    Source: EffNet section "multi"; head = one Linear on the CLS token.
+    Raises:
+        ValueError: an unknown pooling, "cls" of a backbone without a CLS token, or recycling without "cls".
+
+    Source: EffNet section "multi"; head = one Linear on the CLS token, or on what takes its place.
     """
 
-    def __init__(self, backbone: ViT, *, pooling: str = "cls", embedding_size: int = EMBEDDING_SIZE, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        pooling: str = "",
+        embedding_size: int = EMBEDDING_SIZE,
+        recycling: MSTR | None = None,
+        rngs: nnx.Rngs,
+    ):
+        pooling = pooling or backbone.pooling
         if pooling not in POOLING:
             raise ValueError(f"pooling={pooling!r} is not known; choose one of {', '.join(POOLING)}.")
+        if pooling == "cls" and not backbone.has_cls:
+            raise ValueError(
+                f"pooling='cls' needs a CLS token, which {type(backbone).__name__} does not have; "
+                f"its own pooling is {backbone.pooling!r}."
+            )
+        if recycling is not None and pooling != "cls":
+            raise ValueError(f"token recycling mixes its tokens into the CLS token; pooling={pooling!r} has none.")
         self.backbone = backbone
         self.pooling = pooling
+        self.recycling = recycling
         self.head = nnx.Linear(
             backbone.width * (backbone.patches if pooling == "all" else 1),
             embedding_size,
-            kernel_init=nnx.initializers.truncated_normal(INIT_STD),
+            kernel_init=dense_init,
             dtype=jnp.float32,
             rngs=rngs,
         )
 
-    def __call__(self, images: Float[Array, "b h w 3"]) -> Encoding:
-        """Encode images; feature and embedding are float32 whatever the backbone computes in."""
-        tokens = self.backbone(images)
-        feature = POOLING[self.pooling](tokens.astype(jnp.float32))  # (b, f)
-        return Encoding(tokens, feature, self.head(feature))
+    def __call__(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Encoding:
+        """Encode images; feature and embedding are float32 whatever the backbone computes in.
+
+        Args:
+            images: scaled pixels.
+            keys: one a row while training, see Backbone; None is inference.
+        """
+        return self.read(self.backbone(images, keys), keys)
+
+    def read(self, tokens: Float[Array, "b n d"], keys: Key[Array, "b"] | None = None) -> Encoding:
+        """Make feature and embedding of the backbone's tokens; keys as for images."""
+        wide = tokens.astype(jnp.float32)
+        pool = POOLING[self.pooling]
+        pooled = wide[:, 0] if pool is None else pool(wide[:, 1:] if self.backbone.has_cls else wide)
+        feature = self.backbone.finish(pooled) if self.pooling != "all" else pooled  # (b, f)
+        if self.recycling is None:
+            return Encoding(tokens, feature, self.head(feature))
+        own = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, RECYCLING)
+        recycled, decorrelation = self.recycling(tokens, own)
+        return Encoding(tokens, feature, self.head(recycled), decorrelation)

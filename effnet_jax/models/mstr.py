@@ -16,8 +16,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32, Key
 
-from effnet_jax.models.row_dropout import RowDropout
-from effnet_jax.models.vit import INIT_STD
+from effnet_jax.models.layers import RowDropout, dense_init
 
 SCALES = (1, 2, 7)  # edges of the windows, patches
 LAYERS = 2
@@ -83,15 +82,8 @@ class MSTR(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        if any(grid % scale for scale in SCALES):
-            raise ValueError(
-                f"MSTR averages windows of {SCALES} patches, so the {grid} x {grid} patches must be a multiple of "
-                f"{math.lcm(*SCALES)} along each edge; 224 pixels with patches of 16 are."
-            )
-        if width % heads or width % CHANNEL_GROUP:
-            raise ValueError(
-                f"MSTR: width {width} must be a multiple of {heads} heads and of {CHANNEL_GROUP} channels."
-            )
+        if problem := recycling_problem(width, grid, heads):
+            raise ValueError(f"MSTR: {problem}.")
         self.grid = grid
         self.as_published = as_published
         self.transformers = nnx.List(
@@ -142,6 +134,18 @@ class MSTR(nnx.Module):
         return outputs
 
 
+def recycling_problem(width: int, grid: int, heads: int = HEADS) -> str:
+    """Say why MSTR cannot work on tokens of a width and a grid of patches; "" where it can."""
+    if any(grid % scale for scale in SCALES):
+        return (
+            f"windows of {SCALES} patches are averaged, so the {grid} x {grid} patches must be a multiple of "
+            f"{math.lcm(*SCALES)} along each edge; 224 pixels with patches of 16 are"
+        )
+    if width % heads or width % CHANNEL_GROUP:
+        return f"the width {width} must be a multiple of {heads} heads and of {CHANNEL_GROUP} channels"
+    return ""
+
+
 def overlap_target(grid: int) -> Float32[np.ndarray, "m m"]:
     """Give the Gram matrix that decorrelation wants: 1 on the diagonal, 0 within a scale, and between scales half the
     share of the finer window's patches that lie inside the coarser one.
@@ -184,4 +188,4 @@ def published_target(grid: int) -> Float32[np.ndarray, "m m"]:
 
 
 def _linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.truncated_normal(INIT_STD), dtype=dtype, rngs=rngs)
+    return nnx.Linear(inputs, outputs, kernel_init=dense_init, dtype=dtype, rngs=rngs)

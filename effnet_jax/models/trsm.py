@@ -16,8 +16,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import Config
-from effnet_jax.models.row_dropout import RowDropout
-from effnet_jax.models.vit import INIT_STD, PRESETS
+from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.layers import RowDropout, dense_init
 
 HEADS = 16
 DROPOUT = 0.2
@@ -279,7 +279,7 @@ def pair_map(query: Float[Array, "g k e"], key: Float[Array, "s k n e"]) -> Floa
 
 
 def _linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.truncated_normal(INIT_STD), dtype=dtype, rngs=rngs)
+    return nnx.Linear(inputs, outputs, kernel_init=dense_init, dtype=dtype, rngs=rngs)
 
 
 def _bias(layer: nnx.Linear) -> Float[Array, " f"]:
@@ -305,11 +305,10 @@ class FunctionalTRSM(NamedTuple):
 
 def make_functional_trsm(config: Config) -> FunctionalTRSM:
     """Turn the module that fits a configuration's encoders into pure functions, without allocating any parameters."""
-    width, _, _ = PRESETS[config.model.backbone]
 
     def build(key: Key[Array, ""]) -> TRSM:
         return TRSM(
-            config.model.width or width,
+            config.model.width or BACKBONES[config.model.backbone].width,
             heads=config.trsm.heads,
             dropout=config.trsm.dropout,
             embedding_size=config.model.embedding_size,

@@ -10,7 +10,10 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
+
+from effnet_jax.models.backbone import Backbone, check_images
+from effnet_jax.models.layers import Mlp, dense_init, layer_norm, per_token
 
 # width d, blocks, heads k; Dosovitskiy et al. 2021 (B, L) and Touvron et al. 2021 (Ti, S)
 PRESETS: dict[str, tuple[int, int, int]] = {
@@ -19,21 +22,8 @@ PRESETS: dict[str, tuple[int, int, int]] = {
     "vit_base": (768, 12, 12),
     "vit_large": (1024, 24, 16),
 }
-LAYER_NORM_EPS = 1e-6  # timm's; the framework defaults (1e-5, 1e-6 with fast variance) miss parity
-INIT_STD = 0.02
 STEM_WIDTH = 32  # channels after the first convolution of a convolutional stem
 POSITION_STD = 0.2  # about the size of a patch's content, so that position is heard from the first step
-
-_dense_init = nnx.initializers.truncated_normal(INIT_STD)
-
-
-def _layer_norm(width: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    return nnx.LayerNorm(width, epsilon=LAYER_NORM_EPS, use_fast_variance=False, dtype=dtype, rngs=rngs)
-
-
-def _per_token(layer: nnx.Linear, x: Float[Array, "b n d"]) -> Float[Array, "b n f"]:
-    """Apply a linear layer to a plain matrix of tokens: its weight gradient is one large product, faster on CPU."""
-    return rearrange(layer(rearrange(x, "b n d -> (b n) d")), "(b n) f -> b n f", b=x.shape[0])
 
 
 class Attention(nnx.Module):
@@ -41,14 +31,14 @@ class Attention(nnx.Module):
 
     def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads = heads
-        self.qkv = nnx.Linear(width, 3 * width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
-        self.proj = nnx.Linear(width, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
+        self.qkv = nnx.Linear(width, 3 * width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.proj = nnx.Linear(width, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
         """Attend over the tokens; the softmax is taken in float32 whatever the compute dtype."""
         b = x.shape[0]
         query, key, value = rearrange(
-            _per_token(self.qkv, x), "b n (three k e) -> three (b k) n e", three=3, k=self.heads
+            per_token(self.qkv, x), "b n (three k e) -> three (b k) n e", three=3, k=self.heads
         )  # each (b k, n, e)
         query = query * query.shape[-1] ** -0.5
         logits = jnp.einsum("c n e, c m e -> c n m", query, key, preferred_element_type=jnp.float32)
@@ -56,28 +46,16 @@ class Attention(nnx.Module):
         weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
         attended = jnp.einsum("c n m, c m e -> c n e", weights.astype(x.dtype), value)
         attended = (attended / jnp.sum(weights, axis=-1, keepdims=True)).astype(x.dtype)
-        return _per_token(self.proj, rearrange(attended, "(b k) n e -> b n (k e)", b=b))
-
-
-class Mlp(nnx.Module):
-    """Two linear layers around the exact (erf) GELU; the tanh form is off by 2e-3 after one block."""
-
-    def __init__(self, width: int, hidden: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.fc1 = nnx.Linear(width, hidden, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
-        self.fc2 = nnx.Linear(hidden, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        """Apply the same two layers to every token."""
-        return _per_token(self.fc2, jax.nn.gelu(_per_token(self.fc1, x), approximate=False))
+        return per_token(self.proj, rearrange(attended, "(b k) n e -> b n (k e)", b=b))
 
 
 class Block(nnx.Module):
     """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.norm1 = _layer_norm(width, dtype, rngs)
+        self.norm1 = layer_norm(width, dtype, rngs)
         self.attn = Attention(width, heads, dtype=dtype, rngs=rngs)
-        self.norm2 = _layer_norm(width, dtype, rngs)
+        self.norm2 = layer_norm(width, dtype, rngs)
         self.mlp = Mlp(width, int(width * mlp_ratio), dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
@@ -128,7 +106,7 @@ class ConvStem(nnx.Module):
         return rearrange(x, "b i j d -> b (i j) d")
 
 
-class ViT(nnx.Module):
+class ViT(Backbone):
     """Vision Transformer that returns its final-norm tokens, CLS first.
 
     Any image and patch size works as long as the patch size divides the image size. Parameters are float32; the
@@ -151,6 +129,9 @@ class ViT(nnx.Module):
 
     Source: timm `vit_*_patch16_224`; the classification head is left out, EffNet never uses it.
     """
+
+    pooling = "cls"
+    has_cls = True
 
     def __init__(
         self,
@@ -184,18 +165,19 @@ class ViT(nnx.Module):
         self.patch_embed = (
             ConvStem(width, patch_size, dtype=dtype, rngs=rngs)
             if stem == "conv"
-            else nnx.Linear(3 * patch_size**2, width, kernel_init=_dense_init, dtype=dtype, rngs=rngs)
+            else nnx.Linear(3 * patch_size**2, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
         )
         self.cls_token = nnx.Param(jax.random.normal(rngs.params(), (1, 1, width)) * 1e-6)
         self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + self.patches, width)) * POSITION_STD)
         self.blocks = nnx.List([Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs) for _ in range(depth)])
-        self.norm = _layer_norm(width, dtype, rngs)
+        self.norm = layer_norm(width, dtype, rngs)
 
-    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b n d"]:
+    def __call__(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Float[Array, "b n d"]:
         """Encode images to tokens.
 
         Args:
             images: scaled pixels, usually [0, 1] or mean/std-normalised, of the module's own image size.
+            keys: not used; a ViT trains without random draws.
 
         Returns:
             Final-norm tokens in the compute dtype; row 0 is the CLS token, then the patches in raster order.
@@ -203,11 +185,8 @@ class ViT(nnx.Module):
         Raises:
             ValueError: another image size than the one the position embeddings were made for.
         """
-        if images.shape[1:] != (self.image_size, self.image_size, 3):
-            raise ValueError(
-                f"ViT was built for images (b, {self.image_size}, {self.image_size}, 3) but got {images.shape}; "
-                "resize the images, or build it with that image_size."
-            )
+        del keys
+        check_images("ViT", images, self.image_size)
         x = self.embed(images)
         for block in self.blocks:
             x = nnx.remat(Block.__call__)(block, x) if self.remat else block(x)
@@ -223,7 +202,7 @@ class ViT(nnx.Module):
         if isinstance(self.patch_embed, ConvStem):
             return self.patch_embed(images)
         p = self.patch_size
-        return _per_token(self.patch_embed, rearrange(images, "b (i p) (j q) c -> b (i j) (p q c)", p=p, q=p))
+        return per_token(self.patch_embed, rearrange(images, "b (i p) (j q) c -> b (i j) (p q c)", p=p, q=p))
 
 
 def resize_position_embeddings(

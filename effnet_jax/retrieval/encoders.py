@@ -29,7 +29,7 @@ from effnet_jax.weights.names import nest
 
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
-TRSM_PREFIX = "trsm."  # of its tensors' names
+TRSM_PREFIX, STATS_PREFIX = "trsm.", "batch_stats."  # of the names of tensors that are not encoder parameters
 _NO_EFFECT = ("weights", "remat")  # fields of ModelConfig that change no output of trained parameters
 
 
@@ -56,6 +56,7 @@ class Encoders:
         params: parameters of both encoders.
         origin: where they come from, for people: run, step, how it was chosen, training data.
         pair_module: TRSM, where the run is one of stage 2.
+        batch_stats: running statistics of both encoders, where the backbone has batch norms.
     """
 
     config: ModelConfig
@@ -63,13 +64,14 @@ class Encoders:
     params: Params
     origin: Mapping[str, Any]
     pair_module: PairModule | None = None
+    batch_stats: Params = dataclasses.field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of all that decides an embedding: architecture, preprocessing and parameters, but not TRSM."""
+        """SHA-256 of all that decides an embedding: architecture, preprocessing, parameters, statistics; not TRSM."""
         architecture = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in _NO_EFFECT}
         digest = hashlib.sha256(json.dumps([architecture, self.preprocessing.to_dict()], sort_keys=True).encode())
-        for name, tensor in sorted(flatten(self.params).items()):
+        for name, tensor in sorted((flatten(self.params) | _prefixed(STATS_PREFIX, self.batch_stats)).items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(tensor, "<f4").tobytes())
         return digest.hexdigest()
@@ -97,9 +99,9 @@ class Encoders:
         """Write the encoders into a folder; model.json comes last, and says that all is there."""
         from safetensors.numpy import save_file
 
-        tensors = flatten(self.params)
+        tensors = flatten(self.params) | _prefixed(STATS_PREFIX, self.batch_stats)
         if self.pair_module is not None:
-            tensors |= {TRSM_PREFIX + name: x for name, x in flatten(self.pair_module.params).items()}
+            tensors |= _prefixed(TRSM_PREFIX, self.pair_module.params)
         tensors = {name: np.ascontiguousarray(x, np.float32) for name, x in tensors.items()}
         with replacing(folder / WEIGHTS) as temporary:
             save_file(tensors, temporary, metadata={"fingerprint": self.fingerprint})
@@ -123,8 +125,8 @@ class Encoders:
         return make_mesh()
 
     @cached_property
-    def _on_mesh(self) -> Params:
-        return jax.device_put(self.params, replicated(self._mesh))
+    def _on_mesh(self) -> tuple[Params, Params]:
+        return jax.device_put((self.params, self.batch_stats), replicated(self._mesh))
 
     def _put(self, images: np.ndarray) -> Array:
         """Put images onto the mesh, padded to a power of two a device, so that few shapes are compiled."""
@@ -149,8 +151,9 @@ class Encoders:
         return self._compile(self._model.encode_sketches, tokens=True)
 
     def _compile(self, encode: Callable[..., Any], *, tokens: bool) -> Callable[..., Any]:
-        def embed(params: Params, images: UInt8[Array, "b h w 3"]) -> Any:
-            encoding = encode(params, normalise(images, self.preprocessing))
+        def embed(variables: tuple[Params, Params], images: UInt8[Array, "b h w 3"]) -> Any:
+            params, batch_stats = variables
+            encoding = encode(params, normalise(images, self.preprocessing), batch_stats)
             embedding = unit_rows(encoding.embedding)
             return (embedding, encoding.tokens.astype(jnp.float16)) if tokens else embedding
 
@@ -174,14 +177,14 @@ def load_encoders(folder: str | os.PathLike[str]) -> Encoders:
         with safe_open(folder / WEIGHTS, "numpy") as file:
             theirs = (file.metadata() or {}).get("fingerprint")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        scorer = {name[len(TRSM_PREFIX) :]: x for name, x in tensors.items() if name.startswith(TRSM_PREFIX)}
-        params = _nest({name: x for name, x in tensors.items() if not name.startswith(TRSM_PREFIX)})
-        pair_module = PairModule(TrsmConfig(**content["trsm"]), _nest(scorer)) if content.get("trsm") else None
+        scorer, batch_stats = _take(TRSM_PREFIX, tensors), _take(STATS_PREFIX, tensors)
+        params = _take("", tensors)
+        pair_module = PairModule(TrsmConfig(**content["trsm"]), scorer) if content.get("trsm") else None
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
     if theirs != fingerprint:
         raise ValueError(f"{folder} mixes two models: {WEIGHTS} and {MODEL} were not written together.")
-    encoders = Encoders(config, preprocessing, params, origin, pair_module)
+    encoders = Encoders(config, preprocessing, params, origin, pair_module, batch_stats)
     encoders.__dict__["fingerprint"] = fingerprint  # as it was when saved; hashing all weights would cost a second
     return encoders
 
@@ -217,9 +220,15 @@ def unit_rows(x: Float[Array, "b z"]) -> Float[Array, "b z"]:
     return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)
 
 
-def _nest(tensors: Mapping[str, np.ndarray]) -> Params:
-    """Undo `flatten`; numbers are the places of a list of layers."""
-    return nest({tuple(int(k) if k.isdigit() else k for k in name.split(".")): x for name, x in tensors.items()})
+def _prefixed(prefix: str, tree: Params) -> dict[str, Any]:
+    return {prefix + name: x for name, x in flatten(tree).items()}
+
+
+def _take(prefix: str, tensors: dict[str, np.ndarray]) -> Params:
+    """Undo `_prefixed` and take what was found out of `tensors`; numbers are the places of a list of layers."""
+    chosen = {name: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    named = {tuple(int(k) if k.isdigit() else k for k in n[len(prefix) :].split(".")): x for n, x in chosen.items()}
+    return nest(named)
 
 
 def _name(path: tuple[Any, ...]) -> str:

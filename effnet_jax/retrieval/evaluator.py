@@ -45,29 +45,30 @@ class Embedder:
         self._photos = self._compile(model.encode_photos, preprocessing)
 
     def _compile(self, encode: Callable[..., Any], preprocessing: Preprocessing) -> Callable[..., Any]:
-        def embed(params: Params, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b z"]:
-            return encode(params, normalise(images, preprocessing)).embedding
+        def embed(params: Params, batch_stats: Params, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b z"]:
+            return encode(params, normalise(images, preprocessing), batch_stats).embedding
 
         whole, rows = replicated(self._mesh), batch_sharded(self._mesh)
-        return jax.jit(embed, in_shardings=(whole, rows), out_shardings=whole)
+        return jax.jit(embed, in_shardings=(whole, whole, rows), out_shardings=whole)
 
-    def __call__(self, params: Params, images: ImageCache) -> Embeddings:
+    def __call__(self, params: Params, images: ImageCache, batch_stats: Params | None = None) -> Embeddings:
         """Embed every sketch and every photo of a split.
 
         Args:
             params: parameters of the model.
             images: the split's resized images.
+            batch_stats: running statistics of the batch norms, where the backbone has them.
         """
         return Embeddings(
-            self._run(self._sketches, params, images.sketches(self._size)),
-            self._run(self._photos, params, images.photos(self._size)),
+            self._run(self._sketches, params, batch_stats or {}, images.sketches(self._size)),
+            self._run(self._photos, params, batch_stats or {}, images.photos(self._size)),
         )
 
-    def _run(self, embed: Callable[..., Any], params: Params, images: Any) -> np.ndarray:
+    def _run(self, embed: Callable[..., Any], params: Params, batch_stats: Params, images: Any) -> np.ndarray:
         parts = []
         for batch, valid in eval_batches(images, self._batch_size):
             on_mesh = put_batch({"images": batch}, self._mesh)["images"]
-            parts.append(np.asarray(embed(params, on_mesh))[valid])
+            parts.append(np.asarray(embed(params, batch_stats, on_mesh))[valid])
         return np.concatenate(parts)
 
 

@@ -14,9 +14,9 @@ from effnet_jax.retrieval.evaluator import Embedder
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.sharding import put_replicated
 from effnet_jax.stages.stage import Ranked, Stage
-from effnet_jax.training.objective import init_params, make_alignment_objective
-from effnet_jax.training.step import Params
-from effnet_jax.weights.load import load_backbone
+from effnet_jax.training.objective import init_variables, make_alignment_objective
+from effnet_jax.training.state import Variables
+from effnet_jax.weights.load import load_encoders
 
 
 def alignment_stage(experiment: Experiment) -> Stage:
@@ -24,26 +24,25 @@ def alignment_stage(experiment: Experiment) -> Stage:
     config, model = experiment.config, experiment.model
     embed = Embedder(model, experiment.preprocessing, experiment.mesh, config.eval.batch_size)
 
-    def pretrained(params: Params) -> Params:
+    def pretrained(fresh: Variables) -> Variables:
         if config.model.weights == "none":
-            return params
-        encoders = dict(params["model"])
-        for name in encoders:  # the same pretrained backbone in every encoder; heads stay random
-            backbone = load_backbone(config.model, encoders[name]["backbone"])
-            encoders[name] = {**encoders[name], "backbone": put_replicated(backbone, experiment.mesh)}
-        return {**params, "model": encoders}
+            return fresh
+        # the same pretrained backbone in every encoder; heads stay random unless the file has them
+        loaded = load_encoders(config.model, fresh.params["model"], fresh.batch_stats)
+        encoders, batch_stats = put_replicated(loaded, experiment.mesh)
+        return Variables({**fresh.params, "model": encoders}, batch_stats)
 
     def batches(start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
         views = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
         return image_batches(experiment, views, start)
 
-    def rank(params: Params, split: str, protocol: str) -> Ranked:
+    def rank(variables: Variables, split: str, protocol: str) -> Ranked:
         images = experiment.images(split, (config.model.image_size,))
-        embeddings = embed(params["model"], images)
+        embeddings = embed(variables.params["model"], images, variables.batch_stats)
         return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index), embeddings)
 
     return Stage(
-        init=lambda key: init_params(model, config, key),
+        init=lambda key: init_variables(model, config, key),
         pretrained=pretrained,
         objective=make_alignment_objective(config, model, experiment.preprocessing),
         batches=batches,

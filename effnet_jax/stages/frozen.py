@@ -12,7 +12,7 @@ from effnet_jax.experiment import ON_VALIDATION, Experiment
 from effnet_jax.sharding import replicated
 from effnet_jax.stages.stage import fresh_state
 from effnet_jax.training.checkpoints import Checkpoints, abstract, restore_tree, save_tree
-from effnet_jax.training.objective import init_params
+from effnet_jax.training.objective import init_variables
 from effnet_jax.training.step import Params
 from effnet_jax.training.workdir import CHECKPOINTS, has_checkpoints, write_json
 
@@ -94,7 +94,7 @@ def _load(source: Path, config: Config, experiment: Experiment) -> tuple[int, Pa
             raise ConfigError(f"init_from={source} has no checkpoint yet; train it first.")
 
         def start(key: jax.Array) -> Any:
-            return fresh_state(config, lambda k: init_params(experiment.model, config, k), 10**9, key)
+            return fresh_state(config, lambda k: init_variables(experiment.model, config, k), 10**9, key)
 
         like = abstract(jax.eval_shape(start, jax.random.key(0)), replicated(experiment.mesh))
         return step, checkpoints.restore(step, like).params["model"]

@@ -13,8 +13,8 @@ from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.sharding import replicated
 from effnet_jax.training.checkpoints import abstract
 from effnet_jax.training.optim import make_optimizer
-from effnet_jax.training.state import TrainState, make_state
-from effnet_jax.training.step import Objective, Params
+from effnet_jax.training.state import TrainState, Variables, make_state
+from effnet_jax.training.step import Objective
 
 
 class Ranked(NamedTuple):
@@ -35,30 +35,30 @@ class Stage(NamedTuple):
     """One stage of training.
 
     Attributes:
-        init: key -> fresh parameters; can be traced.
-        pretrained: fresh parameters -> parameters to start from.
+        init: key -> fresh variables; can be traced.
+        pretrained: fresh variables -> variables to start from.
         objective: what training differentiates.
         batches: first step, key of the augmentation -> batches from that step on.
-        rank: parameters, name of a split, protocol -> its ranking.
+        rank: variables, name of a split, protocol -> its ranking.
         selection_protocol: under which checkpoints are compared on the validation photos.
     """
 
-    init: Callable[[Key[Array, ""]], Params]
-    pretrained: Callable[[Params], Params]
+    init: Callable[[Key[Array, ""]], Variables]
+    pretrained: Callable[[Variables], Variables]
     objective: Objective
     batches: Callable[[int, Key[Array, ""]], Iterator[Mapping[str, Any]]]
-    rank: Callable[[Params, str, str], Ranked]
+    rank: Callable[[Variables, str, str], Ranked]
     selection_protocol: str
 
 
 def fresh_state(
-    config: Config, init: Callable[[Key[Array, ""]], Params], total_steps: int, key: Key[Array, ""]
+    config: Config, init: Callable[[Key[Array, ""]], Variables], total_steps: int, key: Key[Array, ""]
 ) -> TrainState:
     """Start at step 0; can be traced."""
     return make_state(init(key), make_optimizer(config.optim, total_steps))
 
 
-def abstract_state(experiment: Experiment, init: Callable[[Key[Array, ""]], Params]) -> TrainState:
+def abstract_state(experiment: Experiment, init: Callable[[Key[Array, ""]], Variables]) -> TrainState:
     """Describe the state of a run, to restore a checkpoint onto it."""
     state = jax.eval_shape(
         lambda key: fresh_state(experiment.config, init, experiment.total_steps, key), jax.random.key(0)

@@ -16,9 +16,9 @@ from effnet_jax.retrieval.tokens import EncodedTokens, TokenEncoder
 from effnet_jax.stages.alignment import image_batches
 from effnet_jax.stages.frozen import frozen_encoders
 from effnet_jax.stages.stage import Ranked, Stage
-from effnet_jax.training.step import Params
+from effnet_jax.training.state import Variables
 from effnet_jax.training.token_batches import make_view_encoder, token_batches
-from effnet_jax.training.trsm_objective import init_trsm_params, make_trsm_objective, uses_augmented_view
+from effnet_jax.training.trsm_objective import init_trsm_variables, make_trsm_objective, uses_augmented_view
 from effnet_jax.training.views import ANCHOR, AUGMENTED
 
 TOP = 10  # photos listed for each sketch
@@ -54,12 +54,12 @@ def trsm_stage(experiment: Experiment) -> Stage:
         encode_views = make_view_encoder(config, model, experiment.preprocessing, mesh, wanted)
         return token_batches(image_batches(experiment, views, start), encode_views, frozen, key, mesh, held)
 
-    def rank(params: Params, split: str, protocol: str) -> Ranked:
+    def rank(variables: Variables, split: str, protocol: str) -> Ranked:
         truth = experiment.splits[split].photo_index
         first = encoder_ranking(split)
         if protocol == "encoder":
             return Ranked(shorten(first.ranking), first.embeddings)
-        scorer = PairScorer(trsm, params["trsm"], mesh)
+        scorer = PairScorer(trsm, variables.params["trsm"], mesh)
         if protocol == "all_pairs":
             parts = [rank_scores(scores, truth[rows]) for rows, scores in scorer.all_pairs(*tokens(split))]
             return Ranked(join_rankings(parts))
@@ -70,12 +70,14 @@ def trsm_stage(experiment: Experiment) -> Stage:
             return Ranked(rerank(shorten(first.ranking, chosen.shape[1]), scores, truth, top=TOP), notes=(note,))
         sketches, photos = tokens(split)
         black, shuffles = sketches.black(), config.eval.paired_shuffles
-        ranking, note = rank_paired(trsm, params["trsm"], sketches, photos, truth, black=black, shuffles=shuffles)
+        ranking, note = rank_paired(
+            trsm, variables.params["trsm"], sketches, photos, truth, black=black, shuffles=shuffles
+        )
         return Ranked(ranking, notes=(note,))
 
     return Stage(
-        init=lambda key: init_trsm_params(trsm, config, key),
-        pretrained=lambda params: params,
+        init=lambda key: init_trsm_variables(trsm, config, key),
+        pretrained=lambda fresh: fresh,
         objective=make_trsm_objective(config, trsm),
         batches=batches,
         rank=rank,

@@ -61,6 +61,10 @@ class Checkpoints:
         """Give the step of the newest checkpoint."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Give the steps of all checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
     def best(self, name: str) -> int | None:
         """Give the step whose metric `name` is highest, or None when no kept checkpoint has it."""
         scored = [(value[name], step) for step in self._manager.all_steps() if name in (value := self.metrics(step))]
@@ -77,16 +81,18 @@ class Checkpoints:
             ValueError: the checkpoint does not fit the model; says which folder.
         """
         folder = f"{self._manager.directory}/{step}"
-        saved = {
-            leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(self._manager.item_metadata(step)[STATE].tree)
-        }
+        tree = self._manager.item_metadata(step)[STATE].tree
+        saved = {leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(tree)}
         shapes = {_dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
         wrong = [f"{n} {saved[n]}, not {shapes[n]}" for n in shapes if n in saved and saved[n] != shapes[n]]
         if wrong:
             raise ValueError(f"the checkpoint {folder} does not hold the state of this model: " + "; ".join(wrong))
+        # before there were batch statistics, checkpoints had no such field
+        target = like if "batch_stats" in tree or like.batch_stats else _fields(like, ("step", "params", "opt_state"))
         try:
-            items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(like)})
-            return self._manager.restore(step, args=items)[STATE]
+            items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(target)})
+            restored = self._manager.restore(step, args=items)[STATE]
+            return restored if isinstance(restored, TrainState) else TrainState(**restored)
         except (KeyError, ValueError, FileNotFoundError) as error:
             raise ValueError(f"the checkpoint {folder} does not hold the state of this model: {error}") from error
 
@@ -129,6 +135,10 @@ def restore_tree(folder: Path, like: Any) -> Any:
 def abstract(state: Tree, sharding: jax.sharding.Sharding) -> Tree:
     """Describe a tree of arrays by shapes, dtypes and a sharding, without arrays."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+
+
+def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in names}
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

@@ -1,11 +1,23 @@
 """TrainState: all that a checkpoint holds."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+
+class Variables(NamedTuple):
+    """All that decides what a model computes.
+
+    Attributes:
+        params: trained parameters, nested dict.
+        batch_stats: running statistics of batch norms, nested dict; empty for backbones without them.
+    """
+
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
 
 
 @jax.tree_util.register_dataclass
@@ -17,13 +29,22 @@ class TrainState:
         step: optimiser steps taken, int32 scalar (Any, as tree functions put descriptions in place of arrays).
         params: trained parameters, nested dict.
         opt_state: optax state.
+        batch_stats: running statistics of batch norms, nested dict; empty for backbones without them.
     """
 
     step: Any
     params: dict[str, Any]
     opt_state: Any
+    batch_stats: Any = dataclasses.field(default_factory=dict)
+
+    @property
+    def variables(self) -> Variables:
+        """What the model computes with."""
+        return Variables(self.params, self.batch_stats)
 
 
-def make_state(params: dict[str, Any], optimizer: optax.GradientTransformation) -> TrainState:
+def make_state(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:
     """Start at step 0 with fresh optimiser state; traceable, so it can run under jit with output shardings."""
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=optimizer.init(params))
+    params, batch_stats = variables
+    zero = jnp.zeros((), jnp.int32)
+    return TrainState(step=zero, params=params, opt_state=optimizer.init(params), batch_stats=batch_stats)

@@ -12,9 +12,10 @@ from effnet_jax.sharding import batch_sharded, replicated
 from effnet_jax.training.state import TrainState
 
 Params = dict[str, Any]
+BatchStats = dict[str, Any]
 Batch = Mapping[str, Array]
 Scalars = dict[str, Float[Array, ""]]
-Objective = Callable[[Params, Batch, Key[Array, ""]], tuple[Float[Array, ""], Scalars]]
+Objective = Callable[[Params, BatchStats, Batch, Key[Array, ""]], tuple[Float[Array, ""], tuple[Scalars, BatchStats]]]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 
 
@@ -29,11 +30,11 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         gradient_of = jax.value_and_grad(objective, has_aux=True)
-        (loss, terms), gradient = gradient_of(state.params, batch, key)
+        (loss, (terms, batch_stats)), gradient = gradient_of(state.params, state.batch_stats, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
         scalars = {"loss": loss, **terms, "gradient_norm": optax.tree.norm(gradient)}
-        return TrainState(step=state.step + 1, params=params, opt_state=opt_state), scalars
+        return TrainState(step=state.step + 1, params=params, opt_state=opt_state, batch_stats=batch_stats), scalars
 
     whole = replicated(mesh)
     return jax.jit(

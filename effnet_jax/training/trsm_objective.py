@@ -10,7 +10,8 @@ from effnet_jax.config import Config, LossConfig
 from effnet_jax.data.augment import row_keys
 from effnet_jax.losses import info_nce, pair_cross_entropy, unit_norm, weighted_total
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM, PairEncoding
-from effnet_jax.training.step import Batch, Objective, Params, Scalars
+from effnet_jax.training.state import Variables
+from effnet_jax.training.step import Batch, BatchStats, Objective, Params, Scalars
 
 _DROPOUT = {"anchor": 4, "augmented": 5}  # branches of the row keys, beside those of the views
 TOKENS = ("sketch_anchor", "photo_anchor", "sketch_augmented", "photo_augmented")  # names in a batch
@@ -32,16 +33,16 @@ def uses_augmented_view(config: Config) -> bool:
     return bool(weights.intra_sketch or weights.intra_photo)
 
 
-def init_trsm_params(trsm: FunctionalTRSM, config: Config, key: Key[Array, ""]) -> Params:
+def init_trsm_variables(trsm: FunctionalTRSM, config: Config, key: Key[Array, ""]) -> Variables:
     """Initialise all that stage 2 trains."""
     params: Params = {"trsm": trsm.init(key)}
     if config.loss.learn_temperature:
         params["log_temperature"] = jnp.log(jnp.float32(config.loss.temperature))
-    return params
+    return Variables(params, {})
 
 
 def make_trsm_objective(config: Config, trsm: FunctionalTRSM) -> Objective:
-    """Make the function (params, batch of tokens, key) -> (loss, terms) that training differentiates.
+    """Make the function (params, batch_stats, batch of tokens, key) -> (loss, (terms, batch_stats)) to differentiate.
 
     Terms: multi aligns the heads, inter the CLS rows of the two streams; the intra terms align the stream of a pair of
     augmented views with that of the pair of anchors. With all_pairs, multi and inter contrast the cosines of every
@@ -52,7 +53,9 @@ def make_trsm_objective(config: Config, trsm: FunctionalTRSM) -> Objective:
     with_own = trsm.call(TRSM.__call__)
     with_all = trsm.call(encode_all)
 
-    def objective(params: Params, batch: Batch, key: Key[Array, ""]) -> tuple[Float[Array, ""], Scalars]:
+    def objective(
+        params: Params, batch_stats: BatchStats, batch: Batch, key: Key[Array, ""]
+    ) -> tuple[Float[Array, ""], tuple[Scalars, BatchStats]]:
         def keys(view: str) -> Key[Array, "b"] | None:
             return row_keys(key, batch["position"], _DROPOUT[view]) if dropout else None
 
@@ -81,7 +84,7 @@ def make_trsm_objective(config: Config, trsm: FunctionalTRSM) -> Objective:
                 "intra_sketch": info_nce(augmented.sketch_feature, anchor.sketch_feature, temperature, groups),
                 "intra_photo": info_nce(augmented.photo_feature, anchor.photo_feature, temperature, groups),
             }
-        return weighted_total(terms, weights), {**terms, "temperature": temperature}
+        return weighted_total(terms, weights), ({**terms, "temperature": temperature}, batch_stats)
 
     return objective
 

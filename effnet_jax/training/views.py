@@ -10,6 +10,7 @@ from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.training.step import Batch
 
 ANCHOR, AUGMENTED = 0, 1
+IN_ENCODER = 4  # added to the branch of what the encoder draws for a view
 BRANCHES = {("sketch", ANCHOR): 0, ("sketch", AUGMENTED): 1, ("photo", ANCHOR): 2, ("photo", AUGMENTED): 3}
 MakeViews = Callable[[str, Batch, Key[Array, ""], Sequence[int]], list[Float[Array, "b h w 3"]]]
 
@@ -44,3 +45,8 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
         ]
 
     return views
+
+
+def encoder_keys(domain: str, batch: Batch, key: Key[Array, ""], wanted: Sequence[int]) -> list[Key[Array, "b"]]:
+    """Give the keys of what the encoder draws for each view, one a row, independent of the views' own draws."""
+    return [row_keys(key, batch["position"], BRANCHES[domain, i] + IN_ENCODER) for i in wanted]

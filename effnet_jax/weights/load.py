@@ -1,27 +1,64 @@
-"""Pretrained backbones: find the file, check it whole, and lay it into our parameters."""
+"""Pretrained weights: find the file, and lay it into the parameters of a model or an encoder."""
 
-from collections.abc import Mapping
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.models.vit import PRESETS, resize_position_embeddings
-from effnet_jax.weights.names import TIMM_IGNORED, nest, timm_vit, to_ours
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.effnet import make_encoder
+from effnet_jax.models.encoder import Encoder
+from effnet_jax.models.layers import dense_init
+from effnet_jax.weights.errors import WeightsError
+from effnet_jax.weights.sources import EncoderWeights, encoder_tree, read_source
+from effnet_jax.weights.trees import depths_of, shapes_of
+
+__all__ = ["WeightsError", "find_weights", "load_backbone", "load_encoder", "load_encoders"]
 
 Params = dict[str, Any]
 HUB_PREFIX = "timm/"
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt")
 
 
-class WeightsError(ValueError):
-    """Weights that cannot be had or do not fit; the message names the file and every tensor."""
+def load_encoders(config: ModelConfig, params: Params, batch_stats: Params) -> tuple[Params, Params]:
+    """Load the weights that `config.weights` names into every encoder of a model.
+
+    A file with a sketch and a photo encoder (the authors' checkpoints) fills each with its own; a shared encoder takes
+    the photo's. An embedding head is taken along where the file has one, else the model's own stays.
+
+    Args:
+        config: architecture and the name of the weights; not "none".
+        params: parameters of the model: `encoder`, or `sketch_encoder` and `photo_encoder`.
+        batch_stats: its batch statistics; empty where there are none.
+
+    Returns:
+        Parameters and batch statistics: what was loaded as float32 NumPy arrays, the rest as it was.
+
+    Raises:
+        WeightsError: no such file, no network, or tensors that do not fit (all of them at once).
+    """
+    source = read_source(find_weights(config.weights, config.backbone))
+    by_domain = {weights.domain: weights for weights in source.encoders}
+    loaded, statistics = dict(params), dict(batch_stats)
+    for name in params:
+        domain = name.removesuffix("encoder").removesuffix("_")
+        weights = by_domain.get(domain) or by_domain.get("photo") or source.encoders[0]
+        backbone, of_backbone = _fit(weights, config, params[name]["backbone"], _backbone(batch_stats.get(name)))
+        head = weights.head(params[name]["head"])
+        loaded[name] = {**params[name], "backbone": backbone} | ({"head": head} if head else {})
+        if of_backbone:
+            statistics[name] = {**batch_stats[name], "backbone": of_backbone}
+    return loaded, statistics
 
 
 def load_backbone(config: ModelConfig, like: Params) -> Params:
-    """Load the pretrained backbone that `config.weights` names, in our layout.
+    """Load the pretrained backbone that `config.weights` names, in our layout; for backbones without batch statistics.
 
     Args:
         config: architecture and the name of the weights; not "none".
@@ -34,88 +71,94 @@ def load_backbone(config: ModelConfig, like: Params) -> Params:
     Raises:
         WeightsError: no such file, no network, or missing, unexpected and misshapen tensors (all of them at once).
     """
-    path = find_weights(config.weights)
-    return convert_timm_vit(read_safetensors(path), config, like, source=str(path))
+    source = read_source(find_weights(config.weights, config.backbone))
+    return _fit(source.encoders[-1], config, like, {})[0]
 
 
-def find_weights(name: str) -> Path:
-    """Give the local path of a .safetensors file or of `timm/NAME.TAG` on the Hugging Face hub.
+def load_encoder(
+    path: str | Path, *, domain: str = "", embedding_size: int = 0, **changes: Any
+) -> tuple[Encoder, Preprocessing]:
+    """Make the encoder that a file holds, whatever its kind, ready to use.
+
+    Args:
+        path: file of any kind that `effnet-jax convert` reads.
+        domain: "sketch" or "photo", where the file has both.
+        embedding_size: width of a new, random head; needed where the file has a backbone only.
+        changes: fields of ModelConfig to change, such as image_size.
+
+    Returns:
+        The encoder, and the preprocessing of its images.
+
+    Raises:
+        WeightsError: nothing that is known, tensors that do not fit, no head and no `embedding_size`.
+    """
+    source = read_source(path)
+    choices = {weights.domain: weights for weights in source.encoders}
+    if domain not in choices and len(choices) > 1:
+        raise WeightsError(f"{path} has the encoders {', '.join(choices)}; say which with domain=.")
+    weights = choices.get(domain) or source.encoders[0]
+    if weights.found.head is None and not embedding_size:
+        raise WeightsError(f"{path} has a backbone without an embedding head; give embedding_size for a new one.")
+    config = dataclasses.replace(weights.config, **changes)
+    if embedding_size:
+        config = dataclasses.replace(config, embedding_size=embedding_size)
+        weights = dataclasses.replace(weights, found=weights.found._replace(head=None))
+    pixels = dataclasses.replace(weights.preprocessing, image_size=config.image_size)
+    weights = dataclasses.replace(weights, config=config, preprocessing=pixels)
+    params, statistics = encoder_tree(weights)
+    encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(params=jax.random.key(0))))
+    if "head" not in params:
+        kernel = dense_init(jax.random.key(0), shapes_of(config)[0]["head"]["kernel"].shape)
+        params["head"] = {"kernel": kernel, "bias": np.zeros(config.embedding_size, np.float32)}
+    graphdef = nnx.split(encoder, nnx.Param, nnx.BatchStat)[0]
+    return nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (params, statistics))), pixels
+
+
+def find_weights(name: str, backbone: str = "vit_base") -> Path:
+    """Give the local path of a file, or of `timm/NAME.TAG` on the Hugging Face hub.
+
+    Args:
+        name: path, timm/NAME.TAG, or "auto" for what is usual for the backbone.
+        backbone: which "auto" is meant.
 
     Raises:
         WeightsError: with where to get the file and where to put it.
     """
+    name = BACKBONES[backbone].weights if name == "auto" else name
     path = Path(name).expanduser()
-    if path.suffix == ".safetensors":
+    if path.suffix in SUFFIXES:
         if not path.is_file():
             raise WeightsError(f"model.weights: there is no file {path.absolute()}; {_ways_out(None)}")
         return path
     if not name.startswith(HUB_PREFIX):
-        raise WeightsError(f"model.weights={name!r} is neither a .safetensors path nor timm/NAME.TAG nor none.")
+        raise WeightsError(
+            f"model.weights={name!r} is neither a file ({' '.join(SUFFIXES)}) nor timm/NAME.TAG nor none."
+        )
     try:
         from huggingface_hub import hf_hub_download
 
+        hf_hub_download(name, "config.json")  # says what the images must go through
         return Path(hf_hub_download(name, "model.safetensors"))
     except Exception as error:  # the hub raises many kinds: offline, proxy, missing repository, no package
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"model.weights={name!r} could not be fetched ({reason}); {_ways_out(name)}") from error
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Read all tensors of a .safetensors file.
-
-    Raises:
-        WeightsError: not a readable safetensors file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
+def _fit(weights: EncoderWeights, config: ModelConfig, params: Params, stats: Params) -> tuple[Params, Params]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a readable .safetensors file: {error}") from error
+        return weights.lay(params, stats, depths_of(params))
+    except WeightsError as error:
+        sizes = f"image_size={config.image_size}"
+        sizes += f", patch_size={config.patch_size}" if config.backbone.startswith("vit") else ""
+        raise WeightsError(f"{error}\nThe model is model.backbone={config.backbone} ({sizes}).") from error
 
 
-def convert_timm_vit(tensors: Mapping[str, np.ndarray], config: ModelConfig, like: Params, *, source: str) -> Params:
-    """Lay timm's ViT tensors into our parameters, refusing anything that does not fit.
-
-    Raises:
-        WeightsError: missing, unexpected and misshapen tensors, all in one message.
-    """
-    depth = config.depth or PRESETS[config.backbone][1]
-    table = timm_vit(depth)
-    shapes = {tuple(_key(k) for k in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
-    problems = [f"missing: {name}" for name in table if name not in tensors]
-    problems += [f"unexpected: {name}" for name in tensors if name not in table and name not in TIMM_IGNORED]
-    flat = {}
-    for name, target in table.items():
-        if name not in tensors:
-            continue
-        tensor = tensors[name]
-        if tensor.ndim != (4 if target.layout == "patches" else 2 if target.layout == "linear" else tensor.ndim):
-            problems.append(f"misshapen: {name} has {tensor.ndim} dimensions {tensor.shape}")
-            continue
-        value = to_ours(tensor, target.layout)
-        if name == "pos_embed" and value.ndim == 3 and value.shape[1] > 1:
-            value = np.asarray(resize_position_embeddings(jnp.asarray(value), config.image_size, config.patch_size))
-        if value.shape != shapes[target.path]:
-            problems.append(f"misshapen: {name} is {tensor.shape}, the model needs {shapes[target.path]} in our layout")
-        if not np.isfinite(value).all():
-            problems.append(f"not finite: {name}")
-        flat[target.path] = value
-    if problems:
-        raise WeightsError(
-            f"{source} does not fit model.backbone={config.backbone} (image_size={config.image_size}, "
-            f"patch_size={config.patch_size}):\n" + "\n".join(f"  {p}" for p in problems)
-        )
-    return nest(flat)
-
-
-def _key(entry: Any) -> str | int:
-    return entry.key
+def _backbone(tree: Params | None) -> Params:
+    return (tree or {}).get("backbone", {})
 
 
 def _ways_out(name: str | None) -> str:
-    page = f"https://huggingface.co/{name}" if name else "https://huggingface.co/timm (any vit_*_patch16_224)"
+    page = f"https://huggingface.co/{name}" if name else "https://huggingface.co/timm (see docs/weights.md)"
     return (
         f"download model.safetensors from {page} on a machine with a network, put it anywhere, and give its path with "
         "--config.model.weights=/path/model.safetensors; or train from random numbers with --config.model.weights=none."

@@ -1,51 +1,68 @@
-"""Tables from other libraries' tensor names and layouts to ours."""
+"""How a tensor of another library becomes one of ours: where it goes, and how its layout changes on the way."""
 
+import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
+Path = tuple[str | int, ...]
+
 
 class Target(NamedTuple):
-    """Where a tensor goes: a path in our nested dict, and how its layout changes on the way."""
+    """Where a tensor goes.
 
-    path: tuple[str | int, ...]
-    layout: str  # "same", "linear": (out, in) -> (in, out), "patches": (d, c, p, q) -> (p q c, d)
+    Attributes:
+        path: in the nested dict of one backbone's parameters (or statistics).
+        layout: how the axes change, a key of `LAYOUTS`.
+        part: which third of a fused tensor it is, along our last axis; None: all of it.
+        statistic: it belongs to the batch statistics, not to the parameters.
+    """
+
+    path: Path
+    layout: str = "same"
+    part: int | None = None
+    statistic: bool = False
 
 
-# timm's classifier is never used by EffNet
-TIMM_IGNORED = ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias")
+Table = dict[str, Target]
 
-
-def timm_vit(depth: int) -> dict[str, Target]:
-    """Map the tensors of timm's `vit_*` with `depth` blocks to the parameters of our ViT."""
-    table = {
-        "cls_token": Target(("cls_token",), "same"),
-        "pos_embed": Target(("pos_embed",), "same"),
-        "patch_embed.proj.weight": Target(("patch_embed", "kernel"), "patches"),
-        "patch_embed.proj.bias": Target(("patch_embed", "bias"), "same"),
-        **_norm("norm", ("norm",)),
-    }
-    for i in range(depth):
-        for norm in ("norm1", "norm2"):
-            table |= _norm(f"blocks.{i}.{norm}", ("blocks", i, norm))
-        for group, name in (("attn", "qkv"), ("attn", "proj"), ("mlp", "fc1"), ("mlp", "fc2")):
-            table |= _linear(f"blocks.{i}.{group}.{name}", ("blocks", i, group, name))
-    return table
+LAYOUTS = {  # name: (number of axes, or None for any; theirs -> ours)
+    "same": (None, lambda x: x),
+    "linear": (2, lambda x: x.T),
+    "conv": (4, lambda x: rearrange(x, "o i h w -> h w i o")),
+    "depthwise": (4, lambda x: rearrange(x, "d 1 h w -> h w d")),
+    "patches": (4, lambda x: rearrange(x, "d c p q -> (p q c) d")),
+    "pairs": (4, lambda x: rearrange(x, "d c p q -> (p q c) d")),  # patches of 2x2
+    "positions": (3, lambda x: x),  # interpolated where the grid differs
+    "rows": (None, lambda x: x.reshape(-1, x.shape[-1])),  # flax: all axes but the last are inputs
+    "columns": (None, lambda x: x.reshape(x.shape[0], -1)),  # flax: all axes but the first are outputs
+    "flat": (None, lambda x: x.reshape(-1)),
+}
+BACK = {  # ours -> theirs, for the layouts that are written
+    "same": lambda x: x,
+    "linear": lambda x: x.T,
+    "conv": lambda x: rearrange(x, "h w i o -> o i h w"),
+    "depthwise": lambda x: rearrange(x, "h w d -> d 1 h w"),
+    "patches": lambda x: rearrange(x, "(p q c) d -> d c p q", c=3, p=math.isqrt(x.shape[0] // 3)),
+    "pairs": lambda x: rearrange(x, "(p q c) d -> d c p q", p=2, q=2),
+    "positions": lambda x: x,
+}
 
 
 def to_ours(tensor: Float[np.ndarray, "..."], layout: str) -> Float[np.ndarray, "..."]:
     """Change a tensor from its source layout to ours, as float32."""
-    if layout == "linear":
-        tensor = tensor.T
-    elif layout == "patches":
-        tensor = rearrange(tensor, "d c p q -> (p q c) d")
-    return np.ascontiguousarray(tensor, dtype=np.float32)
+    return np.ascontiguousarray(LAYOUTS[layout][1](tensor), dtype=np.float32)
 
 
-def nest(flat: Mapping[tuple[str | int, ...], np.ndarray]) -> dict:
+def to_theirs(tensor: Float[np.ndarray, "..."], layout: str) -> Float[np.ndarray, "..."]:
+    """Change a tensor of ours to the layout of its source; undoes `to_ours` exactly."""
+    return np.ascontiguousarray(BACK[layout](np.asarray(tensor)))
+
+
+def nest(flat: Mapping[Path, Any]) -> dict:
     """Turn paths into a nested dict."""
     tree: dict = {}
     for path, value in flat.items():
@@ -56,9 +73,32 @@ def nest(flat: Mapping[tuple[str | int, ...], np.ndarray]) -> dict:
     return tree
 
 
-def _norm(name: str, path: tuple[str | int, ...]) -> dict[str, Target]:
-    return {f"{name}.weight": Target((*path, "scale"), "same"), f"{name}.bias": Target((*path, "bias"), "same")}
+def flatten(tree: Mapping[Any, Any]) -> dict[Path, Any]:
+    """Turn a nested dict into paths; undoes `nest`."""
+    flat: dict[Path, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= {(key, *path): leaf for path, leaf in flatten(value).items()}
+        else:
+            flat[key,] = value
+    return flat
 
 
-def _linear(name: str, path: tuple[str | int, ...]) -> dict[str, Target]:
-    return {f"{name}.weight": Target((*path, "kernel"), "linear"), f"{name}.bias": Target((*path, "bias"), "same")}
+def norm(name: str, path: Path) -> Table:
+    """Map a layer norm of torch."""
+    return {f"{name}.weight": Target((*path, "scale")), f"{name}.bias": Target((*path, "bias"))}
+
+
+def batch_norm(name: str, path: Path) -> Table:
+    """Map a batch norm of torch, with its running statistics."""
+    return {
+        **norm(name, path),
+        f"{name}.running_mean": Target((*path, "mean"), statistic=True),
+        f"{name}.running_var": Target((*path, "var"), statistic=True),
+    }
+
+
+def linear(name: str, path: Path, layout: str = "linear", *, bias: bool = True) -> Table:
+    """Map a linear layer or a convolution of torch."""
+    table = {f"{name}.weight": Target((*path, "kernel"), layout)}
+    return {**table, f"{name}.bias": Target((*path, "bias"))} if bias else table

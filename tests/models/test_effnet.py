@@ -72,16 +72,22 @@ def test_a_linen_module_can_hold_an_encoder():
     assert Search().apply(variables, images(2)).shape == (2, 8)
 
 
-@pytest.mark.parametrize(("pooling", "width"), [("cls", 24), ("mean", 24), ("all", 4 * 24)])
+@pytest.mark.parametrize(("pooling", "width"), [("", 24), ("cls", 24), ("mean", 24), ("max", 24), ("all", 4 * 24)])
 def test_pooling_chooses_the_feature(pooling, width):
     model = make_functional(ModelConfig(**SMALL, pooling=pooling))
     tokens, feature, embedding = model.encode_sketches(model.init(jax.random.key(0)), images(2))
     assert feature.shape == (2, width)
     assert embedding.shape == (2, 8)
-    wanted = {"cls": tokens[:, 0], "mean": tokens[:, 1:].mean(axis=1), "all": tokens[:, 1:].reshape(2, -1)}
+    wanted = {
+        "": tokens[:, 0],
+        "max": tokens[:, 1:].max(axis=1),
+        "cls": tokens[:, 0],
+        "mean": tokens[:, 1:].mean(axis=1),
+        "all": tokens[:, 1:].reshape(2, -1),
+    }
     np.testing.assert_allclose(feature, wanted[pooling], atol=1e-6)
 
 
 def test_an_unknown_pooling_is_refused():
-    with pytest.raises(ValueError, match="choose one of cls, mean, all"):
-        make_functional(ModelConfig(**SMALL, pooling="max"))
+    with pytest.raises(ValueError, match="choose one of cls, mean, max, all"):
+        make_functional(ModelConfig(**SMALL, pooling="median"))

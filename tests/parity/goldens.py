@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effnet_jax.weights.names import nest, timm_vit, to_ours
+from effnet_jax.weights.names import nest, to_ours
 from effnet_jax.weights.names_effnet import effnet_mstr, effnet_trsm
+from effnet_jax.weights.names_vit import timm_vit
 
 FOLDER = Path(__file__).parent / "goldens"
 

@@ -119,7 +119,7 @@ def test_outputs_terms_and_both_totals(stage_two, loss_terms):
         pair = trsm.call(rows_of)(params, batch[f"photo_{view}"], batch[f"sketch_{view}"])
         for got, want in zip(pair, ("vit_img", "vit_skt", "mlp_img", "mlp_skt"), strict=True):
             assert_close(got, arrays[f"out/{name}/{want}"], 1e-5, f"{view} {want}")
-    total, terms = make_trsm_objective(config, trsm)({"trsm": params}, batch, jax.random.key(0))
+    total, (terms, _) = make_trsm_objective(config, trsm)({"trsm": params}, {}, batch, jax.random.key(0))
     assert_close([terms[t] for t in TERMS], arrays["f64/losses"][:4], 1e-5)
     name = {"published": "total_as_implemented", "intended": "total_with_both_self_terms"}[loss_terms]
     assert_close(total, arrays[f"out/{name}"], 1e-5)
@@ -135,7 +135,7 @@ def test_three_adam_steps_on_one_batch(stage_two, rate):
     now = {"trsm": params}
     state, rows = optimizer.init(now), []
     for _ in range(3):
-        (loss, terms), gradient = objective(now, batch, jax.random.key(0))
+        (loss, (terms, _)), gradient = objective(now, {}, batch, jax.random.key(0))
         rows.append([*(float(terms[t]) for t in TERMS), float(loss)])
         updates, state = optimizer.update(gradient, state, now)
         now = optax.apply_updates(now, updates)

@@ -59,3 +59,25 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
         checkpoints.wait()
         with pytest.raises(ValueError, match=r"/1 does not hold the state of this model"):
             checkpoints.restore(1, abstract(state(0, width=4), whole()))
+
+
+def test_a_checkpoint_without_batch_statistics_is_still_read(tmp_path):
+    import orbax.checkpoint as ocp
+
+    old = {"step": state(1).step, "params": state(1).params, "opt_state": state(1).opt_state}
+    with Checkpoints(tmp_path) as checkpoints:
+        items = ocp.args.Composite(state=ocp.args.StandardSave(old), about=ocp.args.JsonSave({}))
+        checkpoints._manager.save(1, args=items)
+        checkpoints.wait()
+        got = checkpoints.restore(1, abstract(state(0), whole()))
+    assert isinstance(got, TrainState)
+    jax.tree.map(np.testing.assert_array_equal, got, state(1))
+
+
+def test_batch_statistics_are_kept(tmp_path):
+    full = TrainState(**{**vars(state(3)), "batch_stats": {"norm": {"mean": jnp.arange(3.0)}}})
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(full, {}, {})
+        checkpoints.wait()
+        got = checkpoints.restore(3, abstract(full, whole()))
+    jax.tree.map(np.testing.assert_array_equal, got, full)

@@ -6,7 +6,7 @@ import numpy as np
 
 from effnet_jax import Preprocessing, make_functional
 from effnet_jax.config import AugmentConfig, Config, LossConfig, ModelConfig
-from effnet_jax.training.objective import init_params, make_alignment_objective
+from effnet_jax.training.objective import make_alignment_objective
 
 CONFIG = Config(
     model=ModelConfig(
@@ -19,7 +19,14 @@ CONFIG = Config(
 def make(config):
     model = make_functional(config.model)
     objective = make_alignment_objective(config, model, Preprocessing(image_size=config.model.image_size))
-    return jax.jit(objective), init_params(model, config, jax.random.key(0))
+    jitted = jax.jit(objective)
+
+    def terms_of(params, rows, key):
+        loss, (terms, batch_stats) = jitted(params, {}, rows, key)
+        assert batch_stats == {}
+        return loss, terms
+
+    return terms_of, init_variables(model, config, jax.random.key(0)).params
 
 
 def batch(b=4):

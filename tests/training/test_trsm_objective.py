@@ -10,7 +10,7 @@ import pytest
 from effnet_jax.config import Config, LossConfig, ModelConfig, TrsmConfig
 from effnet_jax.losses import pair_cross_entropy
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
-from effnet_jax.training.trsm_objective import init_trsm_params, make_trsm_objective, uses_augmented_view
+from effnet_jax.training.trsm_objective import init_trsm_variables, make_trsm_objective, uses_augmented_view
 
 CONFIG = Config(model=ModelConfig(width=8, embedding_size=6), trsm=TrsmConfig(heads=2, dropout=0.0))
 
@@ -27,8 +27,9 @@ def make_batch(b=5, n=4, groups=None):
 
 def run(config, batch, key=0):
     trsm = make_functional_trsm(config)
-    params = init_trsm_params(trsm, config, jax.random.key(1))
-    return make_trsm_objective(config, trsm)(params, batch, jax.random.key(key))
+    params = init_trsm_variables(trsm, config, jax.random.key(1)).params
+    loss, (terms, _) = make_trsm_objective(config, trsm)(params, {}, batch, jax.random.key(key))
+    return loss, terms
 
 
 def with_trsm(**changes):
@@ -69,8 +70,8 @@ def test_all_pairs_scores_what_retrieval_scores():
     batch = make_batch(groups=[0, 1, 1, 2, 3])
     config = with_trsm(pairing="all_pairs")
     trsm = make_functional_trsm(config)
-    params = init_trsm_params(trsm, config, jax.random.key(1))
-    _, terms = make_trsm_objective(config, trsm)(params, batch, jax.random.key(0))
+    params = init_trsm_variables(trsm, config, jax.random.key(1)).params
+    _, (terms, _) = make_trsm_objective(config, trsm)(params, {}, batch, jax.random.key(0))
     scores = np.empty((5, 5))
     rows, columns = np.indices((5, 5)).reshape(2, -1)
     pair = trsm.call(TRSM.__call__)(params["trsm"], batch["photo_anchor"][columns], batch["sketch_anchor"][rows])

@@ -1,0 +1,43 @@
+"""effnet-jax export: the encoders of a run, for timm and for any program with jax."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EPILOG = (
+    "[bold]Examples[/bold]\n\n"
+    "effnet-jax export runs/chairs out                        # both formats, best on validation\n\n"
+    "effnet-jax export runs/chairs out --format safetensors --checkpoint last"
+)
+
+
+def export(
+    workdir: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the files; made when missing.")],
+    formats: Annotated[
+        list[str], typer.Option("--format", help="safetensors (timm's names) or stablehlo (needs only jax); repeat it.")
+    ] = ["safetensors", "stablehlo"],  # noqa: B006
+    checkpoint: Annotated[
+        str, typer.Option(help="best (on held-out photos, else the last), last, best_on_test, or a step.")
+    ] = "best",
+    as_json: Annotated[bool, typer.Option("--json", help="Print about.json instead of text.")] = False,
+) -> None:
+    """Write the encoders of a run as .safetensors and as artefacts that run without this package.
+
+    Each artefact is compared with the live encoder before it is kept.
+    """
+    from effnet_jax.trained import trained_encoders
+    from effnet_jax.weights.export import export_encoders, one_by_one
+
+    encoders = trained_encoders(workdir, checkpoint)
+    whole = export_encoders(one_by_one(encoders), out, formats=formats, about=encoders.origin)
+    if as_json:
+        print(json.dumps(whole, indent=2))
+        return
+    print(f"step {whole['step']} ({whole['selection']}) of {whole['run']}, to {out}:")
+    for name, entry in whole["files"].items():
+        checked = f", off by {entry['off_by_at_most']:.1e}" if "off_by_at_most" in entry else ""
+        print(f"  {name}  {entry['backbone']}, {entry['bytes'] / 1e6:.1f} MB, for {entry['domain']} images{checked}")
+    print("  about.json  what the files are, and what images must go through")

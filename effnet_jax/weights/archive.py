@@ -1,0 +1,96 @@
+"""Zip archives that weights come in (.pth, .npz): opened with every claim checked against the size of the file."""
+
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+from effnet_jax.weights.errors import WeightsError
+
+MAX_ENTRIES = 20_000
+MAX_GROWTH = 20  # times that a compressed entry may grow; numbers hardly compress
+SLACK = 64 * 2**20  # bytes that small, very regular entries may grow besides
+DAMAGED = (
+    zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError, EOFError, struct.error, zlib.error,
+    OverflowError, IndexError, KeyError, MemoryError,
+)  # fmt: skip
+
+
+class Archive:
+    """A zip archive whose entries are read into memory by name, nothing is ever unpacked to disk.
+
+    Args:
+        path: the file.
+        compressed: whether compressed entries are allowed; PyTorch never compresses.
+
+    Raises:
+        WeightsError: damaged, encrypted, names that are repeated or point outside, sizes that cannot be.
+    """
+
+    def __init__(self, path: Path, *, compressed: bool):
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except DAMAGED as error:
+            raise WeightsError(f"{path} is a damaged or cut-off archive ({error}); fetch it again.") from error
+        try:
+            self._check(compressed)
+        except WeightsError:
+            self.close()
+            raise
+
+    def _check(self, compressed: bool) -> None:
+        infos, size, problems = self._zip.infolist(), self.path.stat().st_size, []
+        if len(infos) > MAX_ENTRIES:
+            raise WeightsError(f"{self.path} has {len(infos)} entries, more than {MAX_ENTRIES}; it is not read.")
+        if not compressed and any("/code/" in info.filename for info in infos):
+            raise WeightsError(
+                f"{self.path} is a TorchScript program, not weights; save its state_dict with torch.save."
+            )
+        self.names = {info.filename: info for info in infos}
+        seen: set[str] = set()
+        for info in infos:
+            name = info.filename
+            parts = name.replace("\\", "/").split("/")
+            if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+                problems.append(f"{name!r} points outside the archive")
+            if name in seen:
+                problems.append(f"{name!r} is there twice")
+            seen.add(name)
+            if info.flag_bits & 1:
+                problems.append(f"{name!r} is encrypted")
+            if info.compress_type == zipfile.ZIP_STORED:
+                if info.file_size != info.compress_size or info.file_size > size:
+                    problems.append(f"{name!r} claims {info.file_size} bytes in a file of {size}")
+            elif not compressed or info.compress_type != zipfile.ZIP_DEFLATED:
+                problems.append(f"{name!r} is compressed, which such a file never is")
+        total = sum(info.file_size for info in infos)
+        if total > size * (MAX_GROWTH if compressed else 1) + (SLACK if compressed else 0):
+            problems.append(f"its entries claim {total} bytes in a file of {size}")
+        if problems:
+            raise WeightsError(f"{self.path} cannot be trusted:\n" + "\n".join(f"  {p}" for p in problems))
+
+    def read(self, name: str) -> bytes:
+        """Read one entry.
+
+        Raises:
+            WeightsError: it is missing, or its checksum is wrong.
+        """
+        if name not in self.names:
+            raise WeightsError(f"{self.path} lacks {name!r}; it is cut off or damaged.")
+        try:
+            return self._zip.read(self.names[name])
+        except DAMAGED as error:
+            raise WeightsError(f"{self.path}: {name!r} is damaged ({error}); fetch it again.") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
+    def __enter__(self) -> "Archive":
+        """Use the archive in a with statement."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close."""
+        self.close()

@@ -1,0 +1,86 @@
+"""Write encoders to .safetensors files in timm's names, which timm and our own `load_encoder` read."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from effnet_jax.config import ModelConfig
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.files import replacing
+from effnet_jax.weights.names import Table, flatten, to_theirs
+from effnet_jax.weights.recognise import NAMINGS
+from effnet_jax.weights.sources import OWN
+from effnet_jax.weights.trees import depths_of
+
+Tree = Mapping[str, Any]
+
+
+def timm_tensors(config: ModelConfig, params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:
+    """Lay an encoder out as timm's state_dict; the embedding head stands where timm has the classifier.
+
+    So `timm.create_model(name, num_classes=embedding_size)` computes the embedding, with `global_pool="max"` for ResNet
+    and Inception. A ViT's convolutional stem, a head on all tokens and VGG16's head do not exist in timm.
+
+    Args:
+        config: architecture.
+        params: `backbone` and, where there is one, `head` of one encoder.
+        batch_stats: `backbone`, where there are statistics.
+
+    Returns:
+        float32 arrays; reading them back gives the very same bits.
+    """
+    table, classifier = timm_table(config, params["backbone"])
+    leaves = {False: flatten(params["backbone"]), True: flatten(batch_stats.get("backbone", {}))}
+    tensors = {name: to_theirs(leaves[t.statistic][t.path], t.layout) for name, t in table.items()}
+    if "head" in params:
+        tensors[f"{classifier}.weight"] = to_theirs(params["head"]["kernel"], "linear")
+        tensors[f"{classifier}.bias"] = to_theirs(params["head"]["bias"], "same")
+    return tensors
+
+
+def timm_table(config: ModelConfig, backbone: Tree) -> tuple[Table, str]:
+    """Give timm's table of a backbone, and the name of timm's classifier."""
+    family = config.backbone.rstrip("0123456789").split("_")[0]
+    naming = next(n for n in NAMINGS if n.family == family)
+    hints = set()  # names that tell variants apart
+    if family == "vit" and "convolutions" in backbone["patch_embed"]:
+        hints = {f"stem.{i}.conv.weight" for i in backbone["patch_embed"]["convolutions"]}
+    elif family == "resnet" and len(backbone["stages"][0][0]["convolutions"]) == 3:
+        hints = {"layer1.0.conv3.weight"}
+    return naming.table(hints, depths_of(backbone)), naming.classifier
+
+
+def save_encoder(
+    path: Path,
+    config: ModelConfig,
+    params: Tree,
+    batch_stats: Tree,
+    preprocessing: Preprocessing,
+    *,
+    domain: str = "",
+) -> None:
+    """Write one encoder with its preprocessing, whole or not at all.
+
+    Args:
+        path: a .safetensors file.
+        config: architecture.
+        params: `backbone` and, where there is one, `head`.
+        batch_stats: `backbone`, where there are statistics.
+        preprocessing: what its images must go through; written into the file's metadata.
+        domain: "sketch", "photo", or "" for both.
+    """
+    from safetensors.numpy import save
+
+    about = {
+        "model": dataclasses.asdict(dataclasses.replace(config, weights="none")),
+        "preprocessing": preprocessing.to_dict(),
+        "domain": domain,
+        "head": "head" in params,
+    }
+    with replacing(path) as temporary:
+        tensors = timm_tensors(config, params, batch_stats)
+        temporary.write_bytes(save(tensors, metadata={"format": "pt", OWN: json.dumps(about)}))
