@@ -43,7 +43,7 @@ def test_best_is_chosen_on_validation_and_a_step_can_be_given(run):
     one = run / "checkpoints" / str(min(steps))
     assert trained_encoders(one).origin["step"] == min(steps)
     assert choose_checkpoint(run, "last")[0].name == str(max(steps))
-    with pytest.raises(ValueError, match="choose='worst'"):
+    with pytest.raises(ValueError, match="no checkpoint 'worst'"):
         trained_encoders(run, "worst")
 
 
@@ -70,7 +70,8 @@ def test_a_checkpoint_in_the_folder_of_another_run_is_refused(run, tmp_path):
 
 def test_tensors_that_do_not_fit_are_all_named(run):
     folder = choose_checkpoint(run, "last")[0]
-    like = jax.eval_shape(lambda: trained_encoders(run).params)
+    params = trained_encoders(run).params
+    like = jax.eval_shape(lambda: params)
     encoder = dict(like["sketch_encoder"])
     encoder["head"] = {"kernel": jax.ShapeDtypeStruct((7, 16), np.float32), "extra": encoder["head"]["bias"]}
     with pytest.raises(ValueError) as error:

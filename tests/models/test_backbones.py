@@ -70,7 +70,7 @@ def test_its_own_pooling_is_the_default(name):
     wanted = {"cls": lambda t: t[:, 0], "mean": lambda t: t.mean(axis=1), "max": lambda t: t.max(axis=1)}
     model = make_functional(config(name, shared_encoders=True))
     params, stats = model.init(jax.random.key(0)), model.init_batch_stats()
-    tokens, feature, _ = model.encode_photos(params, images(2, SMALL[name]["image_size"]), stats)
+    tokens, feature, *_ = model.encode_photos(params, images(2, SMALL[name]["image_size"]), stats)
     pooled = wanted[BACKBONES[name].pooling](tokens)
     if name == "convnext_tiny":  # which norms after pooling
         pooled = (pooled - pooled.mean(axis=1, keepdims=True)) / jnp.sqrt(pooled.var(axis=1, keepdims=True) + 1e-6)

@@ -75,7 +75,7 @@ def test_a_linen_module_can_hold_an_encoder():
 @pytest.mark.parametrize(("pooling", "width"), [("", 24), ("cls", 24), ("mean", 24), ("max", 24), ("all", 4 * 24)])
 def test_pooling_chooses_the_feature(pooling, width):
     model = make_functional(ModelConfig(**SMALL, pooling=pooling))
-    tokens, feature, embedding = model.encode_sketches(model.init(jax.random.key(0)), images(2))
+    tokens, feature, embedding, _ = model.encode_sketches(model.init(jax.random.key(0)), images(2))
     assert feature.shape == (2, width)
     assert embedding.shape == (2, 8)
     wanted = {

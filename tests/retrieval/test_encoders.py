@@ -28,7 +28,7 @@ def test_embeddings_are_those_of_the_model_at_unit_norm(encoders, images):
         (encoders.embed_photos, model.encode_photos),
     ):
         wanted = np.asarray(theirs(params, scaled).embedding)
-        wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
+        wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
         np.testing.assert_allclose(ours(images), wanted, atol=1e-5)
     embeddings, tokens = encoders.embed_photos_with_tokens(images)
     np.testing.assert_allclose(embeddings, encoders.embed_photos(images), atol=1e-6)

@@ -6,7 +6,7 @@ import numpy as np
 
 from effnet_jax import Preprocessing, make_functional
 from effnet_jax.config import AugmentConfig, Config, LossConfig, ModelConfig
-from effnet_jax.training.objective import make_alignment_objective
+from effnet_jax.training.objective import init_variables, make_alignment_objective
 
 CONFIG = Config(
     model=ModelConfig(
