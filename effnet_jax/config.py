@@ -159,7 +159,7 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    """What is written while training; the only section that may differ when a run is resumed."""
+    """What is written while training; may differ when a run is resumed, as may the places in `data`."""
 
     tensorboard: bool = True
     progress: bool = True  # progress bars on standard error

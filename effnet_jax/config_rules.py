@@ -31,6 +31,10 @@ def impossible(config: Config) -> list[str]:
         (0 <= data.validation_share <= 0.5, f"data.validation_share={data.validation_share} must lie in 0..0.5"),
         (len(data.mean) == 3 == len(data.std), f"data.mean={data.mean} and data.std={data.std} need three numbers"),
         (all(s > 0 for s in data.std), f"data.std={data.std} must be above 0"),
+        (data.split_seed >= 0, f"data.split_seed={data.split_seed} must not be negative"),
+        (train.seed >= 0, f"train.seed={train.seed} must not be negative"),
+        (0 <= optim.b1 < 1 and 0 <= optim.b2 < 1, f"optim.b1={optim.b1} and optim.b2={optim.b2} must lie in [0, 1)"),
+        (optim.eps > 0, f"optim.eps={optim.eps} must be above 0"),
         (data.workers >= 0, f"data.workers={data.workers} must not be negative"),
         (len(augment.fill) == 3 and all(0 <= f <= 255 for f in augment.fill),
          f"augment.fill={augment.fill} needs three numbers in 0..255"),
@@ -52,6 +56,7 @@ def impossible(config: Config) -> list[str]:
         (min(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter, loss.decorrelation) >= 0
          and max(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter) > 0,
          "the weights in loss must not be negative, and one of them must be above 0"),
+        (loss.multi > 0, "loss.multi=0 would leave the head untrained, whose embedding retrieval compares"),
         (optim.learning_rate > 0, f"optim.learning_rate={optim.learning_rate} must be above 0"),
         (optim.warmup_steps >= 0, f"optim.warmup_steps={optim.warmup_steps} must not be negative"),
         (optim.weight_decay >= 0, f"optim.weight_decay={optim.weight_decay} must not be negative"),

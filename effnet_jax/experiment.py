@@ -13,7 +13,7 @@ from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.data.source import Split, load_split
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
-from effnet_jax.sharding import check_divisible, make_mesh
+from effnet_jax.sharding import make_mesh
 from effnet_jax.training.checkpoints import Checkpoints
 from effnet_jax.training.workdir import CHECKPOINTS, FREE_SECTIONS, open_workdir, record_splits
 
@@ -48,6 +48,7 @@ class Experiment:
     model: FunctionalEffNet
     steps_per_epoch: float
     total_steps: int
+    _images: dict[tuple[str, tuple[int, ...]], ImageCache] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -60,11 +61,13 @@ class Experiment:
         }
 
     def images(self, split: str, sizes: tuple[int, ...]) -> ImageCache:
-        """Give the resized images of a split, from the cache where they are in it."""
-        data = self.config.data
-        return cached_images(
-            self.splits[split], sizes, data.resample, mode=data.cache, cache_dir=data.cache_dir or CACHE_DIR
-        )
+        """Give the resized images of a split, from the cache where they are in it; opened once a run."""
+        data, key = self.config.data, (split, sizes)
+        if key not in self._images:
+            self._images[key] = cached_images(
+                self.splits[split], sizes, data.resample, mode=data.cache, cache_dir=data.cache_dir or CACHE_DIR
+            )
+        return self._images[key]
 
     def checkpoints(self) -> Checkpoints:
         """Open the checkpoints of the run."""
@@ -93,7 +96,6 @@ def prepare(
     config = config if isinstance(config, Config) else from_mapping(config)
     workdir = Path(workdir).expanduser().absolute()
     mesh = make_mesh()
-    check_divisible("train.batch_size", config.train.batch_size, mesh)
     open_workdir(workdir, config, free_sections=free_sections)
     splits = load_splits(config)
     record_splits(workdir, splits)
@@ -135,7 +137,8 @@ def load_splits(config: Config) -> dict[str, Split]:
     if count > len(drawn) // 2:
         raise ConfigError(
             f"data.validation_share={data.validation_share} holds out {count} photos (at least "
-            f"{MIN_VALIDATION_PHOTOS}) of {len(drawn)}; set it to 0, or bring more photos."
+            f"{MIN_VALIDATION_PHOTOS}) of {len(drawn)}, more than half; hold out none with "
+            "--config.data.validation_share=0.0, or bring more photos."
         )
     held_out = set(np.random.default_rng(data.split_seed).permutation(drawn)[:count].tolist())
     return {

@@ -16,7 +16,7 @@ from effnet_jax.retrieval.evaluator import save_embeddings
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, reciprocal_rank, summarise
 from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k
 from effnet_jax.retrieval.report import Evaluation, print_evaluations, write_metrics, write_ranks
-from effnet_jax.sharding import replicated
+from effnet_jax.sharding import check_divisible, replicated
 from effnet_jax.stages.alignment import alignment_stage
 from effnet_jax.stages.stage import Ranked, Stage, abstract_state, fresh_state
 from effnet_jax.stages.trsm import trsm_stage
@@ -46,6 +46,7 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
         InterruptedRun: SIGTERM or Ctrl-C; the state is saved.
     """
     experiment = prepare(config, workdir)
+    check_divisible("train.batch_size", experiment.config.train.batch_size, experiment.mesh)
     with experiment.checkpoints() as checkpoints:
         stage = make_stage(experiment)
         train_until_done(experiment, stage, checkpoints)
@@ -94,7 +95,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             make_selection_metrics(experiment, stage),
             total_steps=experiment.total_steps,
             log_every=config.train.log_every_steps,
-            evaluate_every=max(1, round(config.train.eval_every_epochs * experiment.steps_per_epoch)),
+            evaluate_every=max(1.0, config.train.eval_every_epochs * experiment.steps_per_epoch),
             save_every=config.train.checkpoint_every_steps,
             log=log,
             checkpoints=checkpoints,
@@ -142,7 +143,7 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
     every protocol but the encoder's, a folder with its name behind.
 
     Raises:
-        ConfigError: there is no checkpoint yet.
+        ConfigError: there is no checkpoint yet, or none that `eval.best_on_test` could choose.
     """
     config, split = experiment.config, experiment.splits["test"]
     chosen = choose(experiment, checkpoints)
@@ -200,7 +201,12 @@ def choose(experiment: Experiment, checkpoints: Checkpoints) -> dict[str, tuple[
             chosen["last"] = (f"{chosen['last'][0]}, also {rule}", latest)
         else:
             chosen["best_on_validation"] = (rule, best)
-    if experiment.config.eval.best_on_test and (best := checkpoints.best(ON_TEST)) is not None:
+    if experiment.config.eval.best_on_test:
+        if (best := checkpoints.best(ON_TEST)) is None:
+            raise ConfigError(
+                f"eval.best_on_test: no checkpoint of {experiment.workdir} was measured on the test set while it was "
+                "trained; train with it, or leave it off."
+            )
         chosen["best_on_test"] = ("best on test (optimistic)", best)
     return chosen
 
@@ -229,7 +235,10 @@ def evaluate_file(path: str | os.PathLike[str], workdir: str | os.PathLike[str] 
 
     Raises:
         ValueError: arrays that are missing or do not fit together.
+        ConfigError: `workdir` holds a training run.
     """
+    if workdir is not None and (Path(workdir).expanduser() / "config.json").exists():
+        raise ConfigError(f"{workdir} is the folder of a training run, whose results would be lost; give another one.")
     evaluation, _ = evaluate_embeddings(path, out=workdir)
     print_evaluations([evaluation])
     return evaluation

@@ -15,7 +15,7 @@ jax.config.update("jax_default_matmul_precision", "float32")
 from effnet_jax.config import AugmentConfig, Config, LossConfig, ModelConfig, OptimConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
-from effnet_jax.sharding import make_mesh, put_batch, put_replicated
+from effnet_jax.sharding import check_divisible, make_mesh, put_batch, put_replicated
 from effnet_jax.training.objective import init_variables, make_alignment_objective
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.state import make_state
@@ -42,7 +42,7 @@ for devices in (1, 8):
     assert mesh.size == devices
     step = make_train_step(objective, optimizer, key, mesh)
     fresh = init_variables(model, config, key)
-    stats = fresh.batch_stats
+    stats = model.init_batch_stats()
     state = put_replicated(make_state(fresh, optimizer), mesh)
     losses = []
     for _ in range(3):
@@ -53,6 +53,11 @@ for devices in (1, 8):
     moved = [float(abs(a - b).max()) for a, b in zip(jax.tree.leaves(state.batch_stats), jax.tree.leaves(stats))]
     assert not moved or min(moved) > 1e-6
     results.append((losses, jax.device_get((state.params, state.batch_stats))))
+try:
+    check_divisible("train.batch_size", 12, mesh)
+    raise SystemExit("12 rows went onto 8 devices")
+except ValueError as error:
+    assert "train.batch_size=12 does not divide over 8 devices" in str(error)
 (one, p1), (eight, p8) = results
 tolerance = 1e-4 if sys.argv[1] == "resnet" else 1e-5  # a batch norm over few cells magnifies rounding
 assert np.allclose(one, eight, rtol=2 * tolerance), (one, eight)
@@ -62,7 +67,9 @@ print("equal")
 """
 
 
-@pytest.mark.parametrize("model", ["vit", "resnet", "swin"])
+@pytest.mark.parametrize(
+    "model", ["vit", pytest.param("resnet", marks=pytest.mark.slow), pytest.param("swin", marks=pytest.mark.slow)]
+)
 def test_eight_devices_equal_one(model):
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), model],

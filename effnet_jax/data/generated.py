@@ -1,13 +1,15 @@
 """The procedural garments as files in memory, drawn by several processes. No JAX, no TFDS."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from hashlib import sha256
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from effnet_jax.data.decode import encode_png
 from effnet_jax.data.folders import FolderSplit, PhotoFile, SketchFile
@@ -67,7 +69,7 @@ def _drawn(jobs: list[_Job], workers: int | None) -> Iterator[tuple[bytes, str]]
     done = 0
     try:
         # Fresh processes: a fork of a process in which JAX runs threads may hang.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
             for result in show(pool.map(_draw, jobs, chunksize=16)):
                 yield result
                 done += 1
@@ -75,6 +77,13 @@ def _drawn(jobs: list[_Job], workers: int | None) -> Iterator[tuple[bytes, str]]
         # Most often a script that starts its work without asking `if __name__ == "__main__":`.
         log.warning("the drawing processes did not start; drawing in this process, which takes longer")
         yield from show(map(_draw, jobs[done:]), done)
+
+
+def _end_with_parent() -> None:
+    """Let a drawing process end when the one that started it is killed, which runs none of its clean-up."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _draw(job: _Job) -> tuple[bytes, str]:

@@ -95,7 +95,7 @@ def _shape_problems(arrays: dict[str, np.ndarray]) -> list[str]:
     problems = []
     for name in ("sketch_embeddings", "photo_embeddings"):
         x = arrays[name]
-        if x.ndim != 2 or x.dtype.kind not in "fiu":
+        if x.ndim != 2 or x.dtype.kind not in "fiu" or x.dtype.itemsize > 8:
             problems.append(f"{name} must be {ARRAYS[name]}; it is {x.dtype} {x.shape}")
     s, g = len(np.atleast_1d(arrays["sketch_embeddings"])), len(np.atleast_1d(arrays["photo_embeddings"]))
     for name, length in (("sketch_ids", s), ("sketch_photo_ids", s), ("tags", s), ("photo_ids", g)):

@@ -28,19 +28,37 @@ def frozen_encoders(experiment: Experiment) -> Params:
     """Give the encoders of a stage-2 run: from its own folder, or at first from the run that `init_from` names.
 
     Raises:
-        ConfigError: no such stage-1 run, no checkpoint, another model, another preprocessing or other photos.
+        ConfigError: no such stage-1 run, no checkpoint, another model, another preprocessing or other photos; or the
+            run's own copy is not what its configuration says.
     """
     folder = experiment.workdir / ENCODERS
+    record, wanted = folder.with_suffix(".json"), _wanted(experiment)
     like = jax.eval_shape(experiment.model.init, jax.random.key(0))
     like = abstract(like, replicated(experiment.mesh))
-    if not folder.exists():
+    theirs = json.loads(record.read_text()) if record.exists() else {}
+    if theirs.get("wanted") != wanted:  # the record comes last, so an unfinished copy has none
+        if has_checkpoints(experiment.workdir):
+            raise ConfigError(
+                f"{folder} holds other encoders than this run was trained with (see {record}); use another --workdir."
+            )
         source = Path(experiment.config.init_from).expanduser().absolute()
         config = stage1_config(source)
         _check(source, config, experiment)
         step, params = _load(source, config, experiment)
         save_tree(folder, params)
-        write_json(folder.with_suffix(".json"), {"init_from": str(source), "step": step})
+        write_json(record, {"init_from": str(source), "step": step, "wanted": wanted})
     return restore_tree(folder, like)
+
+
+def _wanted(experiment: Experiment) -> dict[str, Any]:
+    """What the encoders must be: whose, of which architecture, for which pixels and pictures."""
+    config = experiment.config
+    sections = {
+        section: {k: v for k, v in dataclasses.asdict(getattr(config, section)).items() if k not in free}
+        for section, free in FREE.items()
+    }
+    splits = {name: split.sha256 for name, split in experiment.splits.items()}
+    return json.loads(json.dumps({"init_from": config.init_from, **sections, "splits": splits}))
 
 
 def stage1_config(source: Path) -> Config:

@@ -114,9 +114,9 @@ class Checkpoints:
 
 
 def save_tree(folder: Path, tree: Any) -> None:
-    """Save arrays that do not change any more; the folder appears when all is on disk."""
+    """Save arrays that do not change any more, in place of an older folder; it appears when all is on disk."""
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), tree)
+        checkpointer.save(folder.absolute(), tree, force=True)
 
 
 def restore_tree(folder: Path, like: Any) -> Any:

@@ -30,7 +30,7 @@ def fit(
     *,
     total_steps: int,
     log_every: int,
-    evaluate_every: int,
+    evaluate_every: float,
     save_every: int,
     log: TrainLog,
     checkpoints: Checkpoints,
@@ -46,7 +46,7 @@ def fit(
         evaluate: state -> selection metrics; empty when nothing is held out.
         total_steps: last step.
         log_every: steps between logged scalars; also how far the host may run ahead of the device.
-        evaluate_every: steps between evaluations, each followed by a checkpoint.
+        evaluate_every: steps between evaluations, each followed by a checkpoint; may be fractional, as epochs are.
         save_every: steps between further checkpoints; 0 for none.
         log: takes the scalars.
         checkpoints: takes the states.
@@ -66,12 +66,13 @@ def fit(
             batch = put_batch(next(batches), mesh)
             # 2. step
             state, scalars = train_step(state, batch)
-            # 3. log; a flush also proves every loss so far finite, so nothing bad is ever saved
-            evaluation_due = step % evaluate_every == 0 or step == total_steps
-            save_due = evaluation_due or bool(save_every and step % save_every == 0) or interrupt.requested
+            # 3. log; a flush also proves every loss and the parameters finite, so nothing bad is ever saved
+            evaluation_due = step == round(round(step / evaluate_every) * evaluate_every) or step == total_steps
+            save_due = evaluation_due or bool(save_every and step % save_every == 0)
             log.add(step, scalars)
-            if step % log_every == 0 or save_due:
+            if step % log_every == 0 or save_due or interrupt.requested:
                 log.flush()
+            stopping = interrupt.requested  # read once, after the waiting: what is saved is what is said
             # 4. evaluate
             metrics: dict[str, float] = {}
             if evaluation_due:
@@ -82,10 +83,11 @@ def fit(
                     log.say(f"step {step}: " + "  ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
                 log.skip_time(time.monotonic() - started)
             # 5. save
-            if save_due:
+            if save_due or stopping:
+                log.flush()
                 checkpoints.save(state, about, metrics)
             # 6. preemption check
-            if interrupt.requested and step < total_steps:
+            if stopping and step < total_steps:
                 checkpoints.wait()
                 raise InterruptedRun(f"stopped at step {step} of {total_steps}, saved; the same command goes on.")
     checkpoints.wait()

@@ -25,7 +25,8 @@ def make_train_step(
     """Compile (state, batch) -> (state, scalars); the state is donated.
 
     Returns:
-        The step. Its scalars stay on the device: `loss`, the terms of the objective, `gradient_norm`.
+        The step. Its scalars stay on the device: `loss`, the terms of the objective, `gradient_norm`, and the
+        `parameter_norm` after the step.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
@@ -34,6 +35,7 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
         scalars = {"loss": loss, **terms, "gradient_norm": optax.tree.norm(gradient)}
+        scalars["parameter_norm"] = optax.tree.norm(params)  # not finite: the next loss would not be either
         return TrainState(step=state.step + 1, params=params, opt_state=opt_state, batch_stats=batch_stats), scalars
 
     whole = replicated(mesh)

@@ -79,7 +79,7 @@ def record_splits(workdir: Path, splits: Mapping[str, Any]) -> None:
 
 def has_checkpoints(workdir: Path) -> bool:
     """Tell whether a run in this folder has saved anything."""
-    return any((workdir / CHECKPOINTS).glob("[0-9]*"))
+    return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("[0-9]*"))  # others are unfinished saves
 
 
 def versions() -> dict[str, Any]:

@@ -67,18 +67,19 @@ class TrainLog:
         """Fetch what is pending, check that it is finite, and write the mean over the interval.
 
         Raises:
-            DivergedError: a loss is NaN or infinite; names the step and the terms.
+            DivergedError: a loss, or the parameters after a step, are NaN or infinite; names the step and the terms.
         """
         if not self._pending:
             return
         fetched = [(step, _floats(scalars)) for step, scalars in self._pending]
         self._pending = []
         for step, scalars in fetched:
-            if not math.isfinite(scalars["loss"]) or not math.isfinite(scalars["gradient_norm"]):
+            if not all(math.isfinite(scalars[name]) for name in ("loss", "gradient_norm", "parameter_norm")):
                 values = ", ".join(f"{k}={v:g}" for k, v in scalars.items())
                 raise DivergedError(
-                    f"the loss is not finite at step {step}: {values}. The last good checkpoint is kept; "
-                    "lower optim.learning_rate, set optim.clip_norm, or look at the batch of that step."
+                    f"the run is no longer finite at step {step}: {values}. The last good checkpoint is kept; start "
+                    "again in a new --workdir with a lower optim.learning_rate or optim.clip_norm set, or look at the "
+                    "batch of that step."
                 )
         step = fetched[-1][0]
         mean = {f"train/{k}": float(np.mean([s[k] for _, s in fetched])) for k in fetched[0][1]}

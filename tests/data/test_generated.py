@@ -1,4 +1,9 @@
 import hashlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,3 +58,33 @@ def test_hash_is_of_the_pixels(seed, monkeypatch):
     assert photo.sha256 == hashlib.sha256(bytes([seed] * 12)).hexdigest()
     assert (decode_rgb(files[photo.path]) == seed).all()
     assert len(files) == 1700
+
+
+BUILD = """
+from effnet_jax.data.generated import draw_garments
+if __name__ == "__main__":
+    draw_garments(workers=2)
+"""
+
+
+def test_drawing_processes_end_with_the_one_that_started_them(tmp_path):
+    (tmp_path / "build.py").write_text(BUILD)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, tmp_path / "build.py"], env=environment, stderr=subprocess.DEVNULL)
+    children = wait_for(lambda: found if len(found := drawing_processes(process.pid)) == 2 else None)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+
+
+def drawing_processes(parent):
+    listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [pid for pid in listed if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+    return value

@@ -159,7 +159,25 @@ def test_wrong_stage_one_runs_are_refused_by_name(stage1, trained, home, tmp_pat
     )
     refuse(other, tmp_path / "d", r"(?s)model\.width: 16 there, 32 here.*data\.std")
     shifted = dataclasses.replace(good, data=dataclasses.replace(good.data, validation_share=0.5))
-    refuse(shifted, tmp_path / "e", "ConfigError|validation_share|holds out")
+    refuse(shifted, tmp_path / "e", r"data\.validation_share")
+
+
+def test_encoders_of_an_earlier_start_are_not_taken_for_those_of_this_one(stage1, home, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(home / "stage1", other)
+    workdir = tmp_path / "run"
+    optim = OptimConfig(warmup_steps=10**6, schedule="cosine")
+    bad = dataclasses.replace(stage2(stage1, home), optim=optim)
+    with pytest.raises(ValueError, match="warmup"):
+        run.train(bad, workdir)
+    assert json.loads((workdir / "encoders.json").read_text())["init_from"] == str(home / "stage1")
+    short = TrainConfig(batch_size=8, epochs=0.2, eval_every_epochs=1.0, log_every_steps=1)
+    config = dataclasses.replace(stage2(stage1, home, train=short), init_from=str(other))
+    run.train(config, workdir)
+    assert json.loads((workdir / "encoders.json").read_text())["init_from"] == str(other)
+    (workdir / "encoders.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds other encoders than this run was trained with"):
+        run.evaluate(config, workdir)
 
 
 def test_impossible_settings_are_named():

@@ -11,7 +11,8 @@ def log(path, start=0):
 
 
 def scalars(loss):
-    return {"loss": jnp.float32(loss), "inter": jnp.float32(loss / 2), "gradient_norm": jnp.float32(1)}
+    norms = {"gradient_norm": jnp.float32(1), "parameter_norm": jnp.float32(1)}
+    return {"loss": jnp.float32(loss), "inter": jnp.float32(loss / 2), **norms}
 
 
 def read(path):
@@ -34,7 +35,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_terms(tmp_path):
         out.add(1, scalars(1.0))
         out.add(2, scalars(float("nan")))
         out.add(3, scalars(1.0))
-        with pytest.raises(DivergedError, match=r"not finite at step 2: loss=nan, .*inter=nan"):
+        with pytest.raises(DivergedError, match=r"no longer finite at step 2: loss=nan, .*inter=nan"):
             out.flush()
 
 
