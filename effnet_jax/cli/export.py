@@ -17,7 +17,8 @@ def export(
     workdir: Annotated[Path, typer.Argument(help="Folder of a run.")],
     out: Annotated[Path, typer.Argument(help="Folder for the files; made when missing.")],
     formats: Annotated[
-        list[str], typer.Option("--format", help="safetensors (timm's names) or stablehlo (needs only jax); repeat it.")
+        list[str],
+        typer.Option("--format", help="safetensors (timm's names), stablehlo (needs only jax) or onnx; repeat it."),
     ] = ["safetensors", "stablehlo"],  # noqa: B006
     checkpoint: Annotated[
         str, typer.Option(help="best (on held-out photos, else the last), last, best_on_test, or a step.")

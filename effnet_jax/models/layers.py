@@ -191,7 +191,7 @@ def convolution(
 def max_pool(x: Float[Array, "b h w d"], window: int, stride: int, padding: int = 0) -> Float[Array, "b i j d"]:
     """Take the maximum over windows; incomplete windows at the end are left out, as in torch."""
     pads = ((padding, padding), (padding, padding))
-    return nnx.max_pool(x, (window, window), strides=(stride, stride), padding=pads)
+    return nnx.max_pool(x, window_shape=(window, window), strides=(stride, stride), padding=pads)
 
 
 def raster(x: Float[Array, "b i j d"]) -> Float[Array, "b n d"]:

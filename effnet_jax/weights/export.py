@@ -19,10 +19,12 @@ from effnet_jax.models.effnet import make_encoder
 from effnet_jax.retrieval.encoders import Encoders
 from effnet_jax.training.workdir import versions, write_json
 from effnet_jax.weights.errors import WeightsError
+from effnet_jax.weights.onnx_file import write_onnx
 from effnet_jax.weights.save import save_encoder
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-FORMATS = ("safetensors", "stablehlo")
+FORMATS = ("safetensors", "stablehlo")  # by default
+ONNX = "onnx"  # where its converter is installed
 TOLERANCE = 1e-5  # of the artefact against the live model, over the largest value
 Tree = dict[str, Any]
 
@@ -87,7 +89,7 @@ def export_encoders(
     Args:
         encoders: one for both domains, or sketch and photo.
         folder: made when missing; files of the same names are replaced.
-        formats: of "safetensors", "stablehlo".
+        formats: of "safetensors", "stablehlo", "onnx".
         about: what else to put into about.json, such as the run.
 
     Returns:
@@ -96,9 +98,10 @@ def export_encoders(
     Raises:
         WeightsError: an artefact that does not compute what the live encoder does; it is not kept.
     """
-    unknown = [name for name in formats if name not in FORMATS]
+    known = (*FORMATS, ONNX)
+    unknown = [name for name in formats if name not in known]
     if unknown or not formats:
-        raise WeightsError(f"formats {', '.join(unknown) or 'none'} are not known; choose of {', '.join(FORMATS)}.")
+        raise WeightsError(f"formats {', '.join(unknown) or 'none'} are not known; choose of {', '.join(known)}.")
     files: dict[str, Any] = {}
     for encoder in encoders:
         if "safetensors" in formats:
@@ -111,6 +114,10 @@ def export_encoders(
             path = folder / f"{encoder.name}.stablehlo"
             off = write_artefact(path, encoder)
             files[path.name] = _describe(path, encoder) | {"platforms": list(PLATFORMS), "off_by_at_most": off}
+        if ONNX in formats:
+            path, size = folder / f"{encoder.name}.onnx", encoder.preprocessing.image_size
+            off = write_onnx(path, encoder.embed, size, encoder.config.backbone, tolerance=TOLERANCE)
+            files[path.name] = _describe(path, encoder) | {"off_by_at_most": off}
     whole = {**(about or {}), "files": files, "versions": versions()["packages"]}
     write_json(folder / "about.json", whole)
     return whole
@@ -148,7 +155,7 @@ def _describe(path: Path, encoder: TrainedEncoder) -> dict[str, Any]:
     return {
         "domain": encoder.domain or "sketch and photo",
         "backbone": encoder.config.backbone,
-        "input": "uint8 RGB (b, h, w, 3), resized" if path.suffix == ".stablehlo" else "RGB, resized and scaled",
+        "input": "RGB, resized and scaled" if path.suffix == ".safetensors" else "uint8 RGB (b, h, w, 3), resized",
         "preprocessing": encoder.preprocessing.to_dict(),
         "embedding_size": encoder.config.embedding_size,
         "bytes": path.stat().st_size,

@@ -81,8 +81,26 @@ def test_what_differs_from_the_live_encoder_is_not_written(tmp_path, monkeypatch
     with pytest.raises(WeightsError, match=r"encoder.stablehlo would be off by"):
         export_encoders([encoder], tmp_path, formats=["stablehlo"])
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(WeightsError, match="formats onnx are not known"):
-        export_encoders([encoder], tmp_path, formats=["onnx"])
+    with pytest.raises(WeightsError, match="formats onyx are not known"):
+        export_encoders([encoder], tmp_path, formats=["onyx"])
+
+
+def test_onnx_says_what_it_needs_or_computes_the_same(tmp_path):
+    encoder = trained("vit_tiny", "photo")
+    try:
+        import jax2onnx  # noqa: F401
+        import onnxruntime
+    except ImportError:
+        with pytest.raises(WeightsError, match=r"effnet_jax\[onnx\]"):
+            export_encoders([encoder], tmp_path, formats=["onnx"])
+        assert list(tmp_path.iterdir()) == []
+        return
+    about = export_encoders([encoder], tmp_path, formats=["onnx"])
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    session = onnxruntime.InferenceSession(str(tmp_path / "photo.onnx"), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: images})
+    np.testing.assert_allclose(got, encoder.embed(jax.numpy.asarray(images)), atol=1e-5)
+    assert about["files"]["photo.onnx"]["off_by_at_most"] <= 1e-5
 
 
 @pytest.fixture(scope="module")
