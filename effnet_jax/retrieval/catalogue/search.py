@@ -22,7 +22,7 @@ from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
 OK, MISSING, CHANGED = "ok", "missing", "changed"
 SHORTLIST = 100  # photos that re-ranking scores anew for each sketch
-Picture = UInt8[np.ndarray, "h w 3"] | bytes | str | os.PathLike[str] | Image.Image
+Picture = UInt8[np.ndarray, "_ _ 3"] | bytes | str | os.PathLike[str] | Image.Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Catalogue:
             raise ValueError(f"{self.folder} keeps no tokens to re-rank by; embed with --tokens (tokens=True).")
         return Reranker(self.encoders, self)
 
-    def _resized(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s h w 3"]:
+    def _resized(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s _ _ 3"]:
         how = self.encoders.preprocessing
         images = [read_picture(sketch) for sketch in sketches]
         if clean:
