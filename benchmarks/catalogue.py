@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue.search import Catalogue
 from effnet_jax.retrieval.top_k import Blocks, top_k
 
 WIDTH, REPEATS = 512, 7
@@ -68,6 +70,28 @@ def check_first(vectors, query, index):
     print("first ten equal to NumPy's:", np.array_equal(wanted, index[0]))
 
 
+def opening(folder, count):
+    """How long opening an index takes: its maps, not its contents."""
+    index = folder / "made"
+    (index / files.MODEL).mkdir(parents=True)
+    (index / files.MODEL / "model.json").write_text('{"fingerprint": "made"}')
+    embeddings, photos, paths = files.generation_files(index, 1)
+    make_vectors(embeddings, count)
+    names = [f"/photos/{i:09d}.jpg".encode() for i in range(count)]
+    table = np.zeros(count, files.PHOTO)
+    table["path_end"] = np.cumsum([len(name) for name in names])
+    np.save(photos, table)
+    paths.write_bytes(b"".join(names))
+    files.write_manifest(index, files.Manifest(1, count, WIDTH, False, (), (), "made", "2000-01-01T00:00:00"))
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        catalogue = Catalogue.open(index)
+        seconds.append(time.perf_counter() - start)
+        assert len(catalogue) == count
+    print(f"opening {count:,} photos: {1e3 * np.median(seconds):.1f} ms")
+
+
 def real(run, photos, folder):
     program = [sys.executable, "-c", "from effnet_jax.cli.program import main; main()"]
     index = folder / "index"
@@ -96,6 +120,8 @@ def main():
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         latency(Path(folder), arguments.counts)
+        (Path(folder) / "vectors.npy").unlink()
+        opening(Path(folder), max(arguments.counts))
         if arguments.run and arguments.photos:
             real(arguments.run, arguments.photos, Path(folder))
 
