@@ -79,7 +79,11 @@ def spelling_difference(one: str, other: str, steps: Iterable[str] = tuple(_STEP
 
     if not folded(one) or folded(one) != folded(other):
         return None
-    return tuple(step for step in steps if folded(one, step) != folded(other, step))
+    needed = tuple(step for step in steps if folded(one, step) != folded(other, step))
+    if needed or one == other:
+        return needed
+    # two steps can undo the same difference: folding the case of some letters decomposes them
+    return next(((step,) for step in steps if _STEPS[step](one) == _STEPS[step](other)), tuple(steps))
 
 
 def _missing(listing: Listing, split: str) -> bool:
