@@ -144,6 +144,13 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """How the work lies on the devices; changes no result but by rounding, and may differ when a run is resumed."""
+
+    fsdp: bool = False  # cut parameters and optimiser state over the devices: less memory on each, more communication
+
+
+@dataclasses.dataclass(frozen=True)
 class EvalConfig:
     """What is reported."""
 
@@ -159,7 +166,7 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LogConfig:
-    """What is written while training; the only section that may differ when a run is resumed."""
+    """What is written while training; may differ when a run is resumed."""
 
     tensorboard: bool = True
     progress: bool = True  # progress bars on standard error
@@ -177,6 +184,7 @@ class Config:
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    parallel: ParallelConfig = ParallelConfig()
     eval: EvalConfig = EvalConfig()
     log: LogConfig = LogConfig()
 

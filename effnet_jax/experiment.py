@@ -1,7 +1,9 @@
 """What training and evaluation share: configuration, folder, devices, data and model of one run."""
 
 import dataclasses
+import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from effnet_jax.config import Config, ConfigError, Settings, from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.data.source import Split, load_split
+from effnet_jax.hosts import all_hosts, check_same, first_then_rest, only_first, say_to_all
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.sharding import check_divisible, make_mesh
 from effnet_jax.training.checkpoints import Checkpoints
@@ -48,6 +51,7 @@ class Experiment:
     model: FunctionalEffNet
     steps_per_epoch: float
     total_steps: int
+    _opened: dict[tuple[str, tuple[int, ...]], ImageCache] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -60,11 +64,17 @@ class Experiment:
         }
 
     def images(self, split: str, sizes: tuple[int, ...]) -> ImageCache:
-        """Give the resized images of a split, from the cache where they are in it."""
+        """Give the resized images of a split, from the cache where they are in it; the same object at each call."""
         data = self.config.data
-        return cached_images(
-            self.splits[split], sizes, data.resample, mode=data.cache, cache_dir=data.cache_dir or CACHE_DIR
-        )
+
+        def open_cache() -> ImageCache:
+            return cached_images(
+                self.splits[split], sizes, data.resample, mode=data.cache, cache_dir=data.cache_dir or CACHE_DIR
+            )
+
+        if (split, sizes) not in self._opened:
+            self._opened[split, sizes] = first_then_rest("opening the image cache", open_cache)
+        return self._opened[split, sizes]
 
     def checkpoints(self) -> Checkpoints:
         """Open the checkpoints of the run."""
@@ -91,12 +101,17 @@ def prepare(
         DataError: the data set cannot be had or is faulty.
     """
     config = config if isinstance(config, Config) else from_mapping(config)
+    if "://" in str(workdir):
+        raise ConfigError(f"--workdir={workdir} must be a folder that is mounted; docs/pods.md says how for buckets.")
     workdir = Path(workdir).expanduser().absolute()
     mesh = make_mesh()
     check_divisible("train.batch_size", config.train.batch_size, mesh)
-    open_workdir(workdir, config, free_sections=free_sections)
-    splits = load_splits(config)
-    record_splits(workdir, splits)
+    check_same("the configuration", json.dumps([config.to_dict(), str(workdir)]))
+    only_first("opening --workdir", lambda: open_workdir(workdir, config, free_sections=free_sections))
+    _refuse_separate_folders(workdir)
+    splits = first_then_rest("reading the data", lambda: load_splits(config))
+    check_same("the data", json.dumps({name: split.sha256 for name, split in splits.items()}))
+    only_first("opening --workdir", lambda: record_splits(workdir, splits))
     steps_per_epoch = len(splits["train"].sketch_ids) / config.train.batch_size
     return Experiment(
         config=config,
@@ -113,6 +128,22 @@ def prepare(
         steps_per_epoch=steps_per_epoch,
         total_steps=max(1, round(config.train.epochs * steps_per_epoch)),
     )
+
+
+def _refuse_separate_folders(workdir: Path) -> None:
+    """All hosts write into one folder; local folders of the same name would each hold a part of every checkpoint.
+
+    Raises:
+        ConfigError: a host does not see what another one wrote.
+    """
+    mark = workdir / say_to_all("opening --workdir", lambda: f".{uuid.uuid4().hex}.shared")
+    only_first("opening --workdir", mark.touch)
+    shared = all_hosts(mark.exists())
+    only_first("opening --workdir", mark.unlink)
+    if not shared:
+        raise ConfigError(
+            f"--workdir={workdir} is not the same folder on all hosts; put it on storage that they share (docs/pods.md)."
+        )
 
 
 def load_splits(config: Config) -> dict[str, Split]:

@@ -9,6 +9,7 @@ import jax
 
 from effnet_jax.config import Config, ConfigError, from_mapping
 from effnet_jax.experiment import ON_VALIDATION, Experiment
+from effnet_jax.hosts import only_first, say_to_all
 from effnet_jax.sharding import replicated
 from effnet_jax.stages.stage import fresh_state
 from effnet_jax.training.checkpoints import Checkpoints, abstract, restore_tree, save_tree
@@ -33,13 +34,14 @@ def frozen_encoders(experiment: Experiment) -> Params:
     folder = experiment.workdir / ENCODERS
     like = jax.eval_shape(experiment.model.init, jax.random.key(0))
     like = abstract(like, replicated(experiment.mesh))
-    if not folder.exists():
+    if not say_to_all("opening the encoders", lambda: "there" if folder.exists() else ""):
         source = Path(experiment.config.init_from).expanduser().absolute()
         config = stage1_config(source)
         _check(source, config, experiment)
         step, params = _load(source, config, experiment)
         save_tree(folder, params)
-        write_json(folder.with_suffix(".json"), {"init_from": str(source), "step": step})
+        about = {"init_from": str(source), "step": step}
+        only_first("saving the encoders", lambda: write_json(folder.with_suffix(".json"), about))
     return restore_tree(folder, like)
 
 

@@ -132,9 +132,11 @@ def restore_tree(folder: Path, like: Any) -> Any:
         raise ValueError(f"{folder} does not hold the arrays of this model: {error}") from error
 
 
-def abstract(state: Tree, sharding: jax.sharding.Sharding) -> Tree:
-    """Describe a tree of arrays by shapes, dtypes and a sharding, without arrays."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+def abstract(state: Tree, sharding: Any) -> Tree:
+    """Describe a tree of arrays by shapes, dtypes and shardings (one, or a tree of them), without arrays."""
+    if isinstance(sharding, jax.sharding.Sharding):
+        sharding = jax.tree.map(lambda _: sharding, state)
+    return jax.tree.map(lambda x, lies: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies), state, sharding)
 
 
 def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:

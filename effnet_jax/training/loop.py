@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from effnet_jax.sharding import put_batch
 from effnet_jax.training.checkpoints import Checkpoints
-from effnet_jax.training.interrupt import Interrupt
+from effnet_jax.training.interrupt import Interrupt, StopVote
 from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import TrainStep
 from effnet_jax.training.writers import TrainLog
@@ -61,14 +61,16 @@ def fit(
         DivergedError: the loss is not finite.
     """
     with Interrupt() as interrupt:
+        vote = StopVote(interrupt, mesh)
         for step in range(int(state.step) + 1, total_steps + 1):
             # 1. next batch
-            batch = put_batch(next(batches), mesh)
+            batch = put_batch({**next(batches), **vote.ballot()}, mesh)
             # 2. step
             state, scalars = train_step(state, batch)
+            stopping, scalars = vote.decided(scalars)
             # 3. log; a flush also proves every loss so far finite, so nothing bad is ever saved
             evaluation_due = step % evaluate_every == 0 or step == total_steps
-            save_due = evaluation_due or bool(save_every and step % save_every == 0) or interrupt.requested
+            save_due = evaluation_due or bool(save_every and step % save_every == 0) or stopping
             log.add(step, scalars)
             if step % log_every == 0 or save_due:
                 log.flush()
@@ -85,7 +87,7 @@ def fit(
             if save_due:
                 checkpoints.save(state, about, metrics)
             # 6. preemption check
-            if interrupt.requested and step < total_steps:
+            if stopping and step < total_steps:
                 checkpoints.wait()
                 raise InterruptedRun(f"stopped at step {step} of {total_steps}, saved; the same command goes on.")
     checkpoints.wait()

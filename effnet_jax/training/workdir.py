@@ -13,7 +13,7 @@ from effnet_jax.config import Config, ConfigError
 from effnet_jax.files import replacing
 
 # These say where and how, not what: a run may be resumed with others. The split hash guards the data itself.
-FREE_SECTIONS = ("log",)
+FREE_SECTIONS = ("log", "parallel")
 FREE_FIELDS = ("data.dir", "data.tfds_dir", "data.cache", "data.cache_dir", "data.workers")
 CHECKPOINTS = "checkpoints"  # subfolder of a run
 PACKAGES = ("effnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "pillow")
@@ -79,7 +79,7 @@ def record_splits(workdir: Path, splits: Mapping[str, Any]) -> None:
 
 def has_checkpoints(workdir: Path) -> bool:
     """Tell whether a run in this folder has saved anything."""
-    return any((workdir / CHECKPOINTS).glob("[0-9]*"))
+    return any(path.name.isdigit() for path in (workdir / CHECKPOINTS).glob("[0-9]*"))
 
 
 def versions() -> dict[str, Any]:
