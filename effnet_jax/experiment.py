@@ -76,11 +76,12 @@ class Experiment:
             self._opened[split, sizes] = first_then_rest("opening the image cache", open_cache)
         return self._opened[split, sizes]
 
-    def checkpoints(self) -> Checkpoints:
-        """Open the checkpoints of the run."""
+    def checkpoints(self, *, clean: bool = False) -> Checkpoints:
+        """Open the checkpoints of the run; `clean` as in Checkpoints."""
         best_by = (ON_VALIDATION,) if "validation" in self.splits else ()
         best_by += (ON_TEST,) if self.config.eval.best_on_test else ()
-        return Checkpoints(self.workdir / CHECKPOINTS, keep=self.config.train.keep_checkpoints, best_by=best_by)
+        keep = self.config.train.keep_checkpoints
+        return Checkpoints(self.workdir / CHECKPOINTS, keep=keep, best_by=best_by, clean=clean)
 
 
 def prepare(

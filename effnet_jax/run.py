@@ -46,10 +46,11 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
         DataError: the data set cannot be had or is faulty.
         WeightsError: the pretrained weights cannot be had or do not fit.
         DivergedError: the loss is no longer finite.
+        CheckpointError: a checkpoint could not be written, or none can be read.
         InterruptedRun: SIGTERM or Ctrl-C; the state is saved.
     """
     experiment = prepare(config, workdir)
-    with experiment.checkpoints() as checkpoints:
+    with experiment.checkpoints(clean=True) as checkpoints:
         stage = make_stage(experiment)
         train_until_done(experiment, stage, checkpoints)
         return report(experiment, stage, checkpoints)
@@ -109,9 +110,9 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
 
 def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Checkpoints, key: jax.Array) -> TrainState:
     """Restore the newest checkpoint, or start from pretrained or random parameters."""
-    latest = checkpoints.latest()
-    if latest is not None:
-        return checkpoints.restore(latest, abstract_state(experiment, stage.init))
+    restored = checkpoints.restore_latest(abstract_state(experiment, stage.init))
+    if restored is not None:
+        return restored
 
     def start(key: jax.Array) -> TrainState:
         return fresh_state(experiment.config, stage.init, experiment.total_steps, key)
