@@ -6,14 +6,18 @@ about 100 s after one of them died. Every host must make the same calls in the s
 does nothing.
 """
 
+import contextlib
 import itertools
+import os
+import sys
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 
 Result = TypeVar("Result")
+LEAVE_SECONDS = 5.0
 POLL_SECONDS = 0.05  # between questions to the coordinator; Python handles signals in between
 _calls = itertools.count()
 
@@ -126,6 +130,21 @@ def tell_others(value: str) -> list[str]:
     client, call = _client(), next(_calls)
     client.key_value_set(f"effnet_jax/{call}/{jax.process_index()}", f"={value}")  # an empty value would be none
     return [_wait_for(client, f"effnet_jax/{call}/{host}") for host in range(jax.process_count())]
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with a status after an error; what is to be said must have been said.
+
+    The usual end waits for minutes for all the others, which may be waiting for this one; here they have a few seconds to
+    say the same error.
+    """
+    if not jax.distributed.is_initialized():
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(Exception):
+        _client().wait_at_barrier("effnet_jax/leaving", timeout_in_ms=int(LEAVE_SECONDS * 1000))
+    os._exit(status)
 
 
 def _together(what: str, function: Callable[[], Result], *, first_alone: bool) -> Result:

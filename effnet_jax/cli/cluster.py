@@ -1,8 +1,8 @@
 """The flags of main.py that make a process one of several, and how such a process ends."""
 
-import os
 import sys
 from types import TracebackType
+from typing import NoReturn
 
 from absl import flags
 
@@ -38,18 +38,11 @@ def signed(error: Exception) -> str:
     return f"[host {jax.process_index()}] {error}" if jax.distributed.is_initialized() else str(error)
 
 
-def leave(status: int) -> None:
-    """End this process with a status, after an error.
+def leave(status: int) -> NoReturn:
+    """End this process with a status after an error, without waiting long for the others."""
+    from effnet_jax import hosts
 
-    With several processes, at once: the usual end waits for all of them, and the others may be waiting for this one.
-    """
-    import jax
-
-    if not jax.distributed.is_initialized():
-        sys.exit(status)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    hosts.leave(status)
 
 
 def _after_an_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
