@@ -81,6 +81,15 @@ def test_devices_and_hosts_change_nothing(home, settings, alone, count, devices,
     check_equal(workdir, alone)
 
 
+@pytest.mark.slow
+def test_fake_devices_do_not_deadlock_where_nothing_is_logged(home, settings):
+    """On jax before 0.12 some 40 steps that nobody waits for do."""
+    ours = settings | {"train.epochs": 150 * 8 / 36, "train.log_every_steps": 1000}
+    ((status, _, words),) = finish(start(home / "unwatched", ours, devices=8))
+    assert status == 0, words[-3000:]
+    assert saved_steps(home / "unwatched") == [150]
+
+
 TALK = """
 import sys
 import jax
