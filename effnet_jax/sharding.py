@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 DATA_AXIS = "data"
 SMALLEST_CUT = 1024  # numbers; what is smaller lies on every device also under fsdp
@@ -30,7 +30,7 @@ def make_mesh(devices: int | None = None) -> Mesh:
     return Mesh(np.array(chosen), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -40,7 +40,7 @@ def batch_sharded(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
-def param_shardings(tree: Any, mesh: Mesh, *, fsdp: bool) -> Any:
+def param_shardings(tree: Any, mesh: Mesh | AbstractMesh, *, fsdp: bool) -> Any:
     """Say how parameters, and optimiser state of the same shapes, lie on the mesh.
 
     Args:

@@ -90,6 +90,25 @@ def test_fake_devices_do_not_deadlock_where_nothing_is_logged(home, settings):
     assert saved_steps(home / "unwatched") == [150]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fsdp", [False, True])
+def test_stage_two_is_the_same_on_two_hosts(home, settings, alone, fsdp):
+    ours = settings | {
+        "init_from": alone, "trsm.enabled": True, "trsm.heads": 2, "train.epochs": 10 * 8 / 36, "eval.shortlist": 5,
+        "eval.protocols": ("encoder", "rerank", "all_pairs", "paired"), "eval.paired_shuffles": 2,
+    }  # fmt: skip
+    one = home / "stage2"
+    if not one.exists():
+        train_here(one, ours)
+    two = home / f"stage2-{fsdp}"
+    for status, _, words in finish(*start_hosts(two, ours | {"parallel.fsdp": fsdp}, devices=2), seconds=500):
+        assert status == 0, words[-3000:]
+    np.testing.assert_allclose(list(losses(two).values()), list(losses(one).values()), rtol=1e-5)
+    assert len(losses(two)) == 10
+    for folder in ("last", "last_rerank", "last_all_pairs", "last_paired"):
+        assert ranks(two, folder) == ranks(one, folder)
+
+
 TALK = """
 import sys
 import jax
