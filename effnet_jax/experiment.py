@@ -143,7 +143,7 @@ def _refuse_separate_folders(workdir: Path) -> None:
     only_first("opening --workdir", mark.unlink)
     if not shared:
         raise ConfigError(
-            f"--workdir={workdir} is not the same folder on all hosts; put it on storage that they share (docs/pods.md)."
+            f"--workdir={workdir} is not the same folder on all hosts; put it on storage they share (docs/pods.md)."
         )
 
 

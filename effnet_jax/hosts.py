@@ -32,7 +32,7 @@ def join(
     """Become one process of several, where the flags ask for it; to be called before anything else of JAX.
 
     Args:
-        distributed: find the others by the environment: TPU pod, SLURM, Open MPI, Kubernetes or JAX_COORDINATOR_ADDRESS.
+        distributed: find the others by the environment: TPU pod, SLURM, Open MPI, Kubernetes.
         coordinator: `host:port` of process 0, where the environment does not tell; needs the next two.
         processes: how many there are.
         process: which one this is, from 0.
@@ -135,8 +135,8 @@ def tell_others(value: str) -> list[str]:
 def leave(status: int) -> NoReturn:
     """End this process with a status after an error; what is to be said must have been said.
 
-    The usual end waits for minutes for all the others, which may be waiting for this one; here they have a few seconds to
-    say the same error.
+    The usual end waits for minutes for all the others, which may be waiting for this one; here they have a few seconds
+    to say the same error.
     """
     if not jax.distributed.is_initialized():
         sys.exit(status)

@@ -54,7 +54,8 @@ for devices, fsdp in ((1, False), (8, False), (8, True))[: 3 if sys.argv[1] == "
         state, scalars = step(state, put_batch(batch, mesh))
         losses.append(float(scalars["loss"]))  # waiting for each step keeps fake devices from deadlocking
     assert len(state.params["model"]["sketch_encoder"]["head"]["kernel"].sharding.device_set) == devices
-    held = [sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree)) for tree in (state.params, state.opt_state)]
+    trees = state.params, state.opt_state
+    held = [sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(tree)) for tree in trees]
     if fsdp:  # an eighth, and what is too small to be cut or has no axis of eight
         assert max(held) < 0.5 * max(whole), (held, whole)
         assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state.batch_stats))

@@ -6,7 +6,9 @@ from typing import NoReturn
 
 from absl import flags
 
-_DISTRIBUTED = flags.DEFINE_bool("distributed", False, "One of several processes; TPU pod, SLURM or Open MPI say which.")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "One of several processes; TPU pod, SLURM or Open MPI say which."
+)
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0, where nothing else says it.")
 _PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator: how many processes there are.")
 _PROCESS = flags.DEFINE_integer("process_id", None, "With --coordinator: which one this is, from 0.")

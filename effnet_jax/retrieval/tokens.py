@@ -13,8 +13,8 @@ from effnet_jax.data.cache_files import free_memory
 from effnet_jax.data.pipeline import eval_batches
 from effnet_jax.data.preprocessing import Preprocessing, normalise
 from effnet_jax.data.progress import track
-from effnet_jax.models.effnet import FunctionalEffNet
 from effnet_jax.hosts import all_hosts
+from effnet_jax.models.effnet import FunctionalEffNet
 from effnet_jax.sharding import batch_sharded, put_batch, put_rows, replicated
 
 Params = dict[str, Any]

@@ -61,7 +61,7 @@ def alignment_stage(experiment: Experiment) -> Stage:
 def _digest(tree: Any) -> str:
     found = hashlib.sha256()
     for leaf in jax.tree.leaves(tree):
-        found.update(np.ascontiguousarray(leaf))
+        found.update(np.asarray(leaf).tobytes())
     return found.hexdigest()
 
 

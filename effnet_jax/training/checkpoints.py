@@ -102,8 +102,9 @@ class Checkpoints:
         steps = self.steps()
         found = next((step for step in reversed(steps) if self._is_whole(step)), None)
         if found is None and (steps or self._damaged):
+            damaged = ", ".join(map(str, sorted(self._damaged)))
             raise CheckpointError(
-                f"every checkpoint in {self._directory} is damaged (steps {', '.join(map(str, sorted(self._damaged)))}). "
+                f"every checkpoint in {self._directory} is damaged (steps {damaged}). "
                 "Bring their files back, or move that folder away to start anew."
             )
         return found
@@ -239,14 +240,15 @@ class Checkpoints:
                 shutil.rmtree(self._directory / f"{step}{UNFINISHED}", ignore_errors=True)
             whole = max((s for s in self.steps() if s != step and (self._directory / str(s)).is_dir()), default=None)
             left = "there is no other" if whole is None else f"the newest one on disk is that of step {whole}"
+            why = str(error) or repr(error)
             raise CheckpointError(
-                f"the checkpoint of step {step} could not be written to {self._directory}: {str(error) or repr(error)}\n"
+                f"the checkpoint of step {step} could not be written to {self._directory}: {why}\n"
                 f"Of this run, {left}. Make room or make the folder writable, then start the same command again."
             ) from error
 
 
 def _not_told_twice(record: logging.LogRecord) -> bool:
-    """Orbax logs the traceback of a failed save from each of its threads; the error itself arrives as CheckpointError."""
+    """Orbax logs the traceback of a failed save from each of its threads; the error arrives as CheckpointError."""
     return not (record.levelno == logging.ERROR and "orbax" in record.pathname)
 
 

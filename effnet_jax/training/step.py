@@ -41,8 +41,8 @@ def make_train_step(
         lies: how the state lies on them, a TrainState of shardings; None: every device holds all of it.
 
     Returns:
-        The step. Its scalars stay on the device: `loss`, the terms of the objective, `gradient_norm`, and `stop`, how many
-        hosts ask to stop, where the batch says it.
+        The step. Its scalars stay on the device: `loss`, the terms of the objective, `gradient_norm`, and, where the
+        batch says it, `stop`: on how many devices the host asks to stop.
     """
     whole = replicated(mesh)
 

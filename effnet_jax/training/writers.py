@@ -56,7 +56,7 @@ class TrainLog:
         path = workdir / "metrics.jsonl"
         if writes:
             _drop_lines_after(path, start_step)
-        self._lines = path.open("a") if writes else open(os.devnull, "a")
+        self._lines = (path if writes else Path(os.devnull)).open("a")
         self._tensorboard = _summary_writer(workdir / "tensorboard", start_step) if tensorboard else None
         self._console = Console(stderr=True, soft_wrap=True)
         self._say = progress

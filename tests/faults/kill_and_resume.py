@@ -22,12 +22,12 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 os.environ["JAX_PLATFORMS"] = "cpu"
 
-import jax
-import orbax.checkpoint as ocp
-from commands import losses, saved_steps, settings_of, train_here
-from tiny import write_pairs
+import jax  # noqa: E402
+import orbax.checkpoint as ocp  # noqa: E402
+from commands import losses, saved_steps, settings_of, train_here  # noqa: E402
+from tiny import write_pairs  # noqa: E402
 
-from effnet_jax import run
+from effnet_jax import run  # noqa: E402
 
 STEPS, EVERY = 40, 4  # steps of a run, steps between checkpoints
 TEMPORARY = "orbax-checkpoint-tmp"  # in the name of a folder while orbax writes it
