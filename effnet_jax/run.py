@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import make_train_step
 from effnet_jax.training.workdir import FREE_SECTIONS
 from effnet_jax.training.writers import TrainLog
+
+log = logging.getLogger(__name__)
 
 
 def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
@@ -113,6 +116,9 @@ def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Che
     restored = checkpoints.restore_latest(abstract_state(experiment, stage.init))
     if restored is not None:
         return restored
+    lines = experiment.workdir / "metrics.jsonl"
+    if lines.exists() and lines.stat().st_size and is_first():
+        log.warning("%s was trained before, but its checkpoints are gone; starting anew", experiment.workdir)
 
     def start(key: jax.Array) -> TrainState:
         return fresh_state(experiment.config, stage.init, experiment.total_steps, key)
