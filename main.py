@@ -4,6 +4,7 @@
   python main.py --config configs/chair_v1.py --workdir runs/chairs --config.data.dir=/data/qmul_chair_v1
   python main.py --config configs/demo.py --workdir runs/demo --mode=evaluate
   python main.py --mode=evaluate --embeddings other_system.npz --workdir runs/other
+  python main.py --config configs/demo.py --workdir /shared/demo --distributed   (on each host; docs/pods.md)
 
 Every field of a configuration can be overridden by --config.section.field=value; effnet_jax/config.py lists them
 with their units. Starting the same command again goes on where a stopped run left off.
@@ -15,12 +16,15 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from effnet_jax.cli import cluster
+
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, e.g. configs/demo.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Train and then evaluate, or evaluate only.")
 _EMBEDDINGS = flags.DEFINE_string(
     "embeddings", None, "Rank the embeddings in this .npz, made by any system, instead of training a run."
 )
+flags.adopt_module_key_flags(cluster)  # --distributed, --coordinator, --num_processes, --process_id
 USAGE, FAILED, INTERRUPTED = 2, 1, 130  # exit status
 
 
@@ -29,10 +33,16 @@ def parse(argv: list[str]) -> list[str]:
     if len(argv) == 1:
         print(__doc__)
         sys.exit(USAGE)
+    if {"-h", "-help", "--help"} & set(argv):
+        app.usage(writeto_stdout=True)
+        sys.exit(0)
     try:
         return flags.FLAGS(argv, known_only=False)
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
-        sys.exit(_say(f"the flags cannot be used: {error}\nSee python main.py --help.", USAGE))
+        from effnet_jax.config import unknown_fields
+
+        reason = "; ".join(unknown_fields(argv)) or str(error)
+        sys.exit(_say(f"the flags cannot be used: {reason}\nSee python main.py --help.", USAGE))
 
 
 def main(argv: list[str]) -> None:
@@ -46,14 +56,17 @@ def main(argv: list[str]) -> None:
     from effnet_jax.training.writers import DivergedError
 
     try:
+        cluster.join()
         if _EMBEDDINGS.value:
             run.evaluate_file(_EMBEDDINGS.value, _WORKDIR.value)
         else:
             (run.train if _MODE.value == "train" else run.evaluate)(*_config_and_workdir())
     except InterruptedRun as stopped:
-        sys.exit(_say(str(stopped), INTERRUPTED))
-    except (ValueError, DivergedError) as error:  # ConfigError, DataError, WeightsError are ValueErrors
-        sys.exit(_say(str(error), FAILED))
+        sys.exit(_say(str(stopped) if cluster.is_first() else "", INTERRUPTED))
+    except KeyboardInterrupt:  # while data are built or a report is written; training saves first
+        cluster.leave(_say("interrupted; the same command goes on.", INTERRUPTED))
+    except (ValueError, OSError, DivergedError) as error:  # ConfigError, DataError, WeightsError are ValueErrors
+        cluster.leave(_say(cluster.signed(error), FAILED))
 
 
 def _config_and_workdir() -> tuple[dict[str, Any], str]:
@@ -66,7 +79,7 @@ def _config_and_workdir() -> tuple[dict[str, Any], str]:
 
 
 def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+    print(message, file=sys.stderr, end="\n" if message else "")
     return status
 
 

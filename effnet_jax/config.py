@@ -7,7 +7,7 @@ can be given on the command line as `--config.section.field=value`.
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -144,6 +144,13 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """How the work lies on the devices; changes no result but by rounding, and may differ when a run is resumed."""
+
+    fsdp: bool = False  # cut parameters and optimiser state over the devices: less memory on each, more communication
+
+
+@dataclasses.dataclass(frozen=True)
 class EvalConfig:
     """What is reported."""
 
@@ -177,6 +184,7 @@ class Config:
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    parallel: ParallelConfig = ParallelConfig()
     eval: EvalConfig = EvalConfig()
     log: LogConfig = LogConfig()
 
@@ -240,6 +248,22 @@ def from_mapping(values: Settings) -> Config:
     if problems:
         raise ConfigError("The configuration cannot be run:\n" + "\n".join(f"  - {p}" for p in problems))
     return config
+
+
+def unknown_fields(flags: Sequence[str]) -> list[str]:
+    """Say of each flag `--config.section.field=value` whose field does not exist which fields there are."""
+    problems = []
+    for flag in flags:
+        if not flag.startswith(("--config.", "-config.")):
+            continue
+        node, path = Config, "config"
+        for name in flag.partition("=")[0].split(".")[1:]:
+            hints = typing.get_type_hints(node) if dataclasses.is_dataclass(node) else {}
+            if name not in hints:
+                problems.append(f"{path}.{name} does not exist; {path} has {', '.join(hints) or 'no fields'}")
+                break
+            node, path = hints[name], f"{path}.{name}"
+    return problems
 
 
 def _build(kind: type, values: Settings, path: str, problems: list[str]) -> Any:

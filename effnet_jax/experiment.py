@@ -1,7 +1,9 @@
 """What training and evaluation share: configuration, folder, devices, data and model of one run."""
 
 import dataclasses
+import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from effnet_jax.config import Config, ConfigError, Settings, from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.data.source import Split, load_split
+from effnet_jax.hosts import all_hosts, check_same, first_then_rest, only_first, say_to_all
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.sharding import make_mesh
 from effnet_jax.training.checkpoints import Checkpoints
@@ -48,7 +51,7 @@ class Experiment:
     model: FunctionalEffNet
     steps_per_epoch: float
     total_steps: int
-    _images: dict[tuple[str, tuple[int, ...]], ImageCache] = dataclasses.field(default_factory=dict, repr=False)
+    _opened: dict[tuple[str, tuple[int, ...]], ImageCache] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -61,19 +64,24 @@ class Experiment:
         }
 
     def images(self, split: str, sizes: tuple[int, ...]) -> ImageCache:
-        """Give the resized images of a split, from the cache where they are in it; opened once a run."""
-        data, key = self.config.data, (split, sizes)
-        if key not in self._images:
-            self._images[key] = cached_images(
+        """Give the resized images of a split, from the cache where they are in it; the same object at each call."""
+        data = self.config.data
+
+        def open_cache() -> ImageCache:
+            return cached_images(
                 self.splits[split], sizes, data.resample, mode=data.cache, cache_dir=data.cache_dir or CACHE_DIR
             )
-        return self._images[key]
 
-    def checkpoints(self) -> Checkpoints:
-        """Open the checkpoints of the run."""
+        if (split, sizes) not in self._opened:
+            self._opened[split, sizes] = first_then_rest("opening the image cache", open_cache)
+        return self._opened[split, sizes]
+
+    def checkpoints(self, *, clean: bool = False) -> Checkpoints:
+        """Open the checkpoints of the run; `clean` as in Checkpoints."""
         best_by = (ON_VALIDATION,) if "validation" in self.splits else ()
         best_by += (ON_TEST,) if self.config.eval.best_on_test else ()
-        return Checkpoints(self.workdir / CHECKPOINTS, keep=self.config.train.keep_checkpoints, best_by=best_by)
+        keep = self.config.train.keep_checkpoints
+        return Checkpoints(self.workdir / CHECKPOINTS, keep=keep, best_by=best_by, clean=clean)
 
 
 def prepare(
@@ -94,12 +102,20 @@ def prepare(
         DataError: the data set cannot be had or is faulty.
     """
     config = config if isinstance(config, Config) else from_mapping(config)
+    if "://" in str(workdir):
+        raise ConfigError(f"--workdir={workdir} must be a folder that is mounted; docs/pods.md says how for buckets.")
     workdir = Path(workdir).expanduser().absolute()
     mesh = make_mesh()
-    open_workdir(workdir, config, free_sections=free_sections)
-    splits = load_splits(config)
-    record_splits(workdir, splits)
-    steps_per_epoch = len(splits["train"].sketch_ids) / config.train.batch_size
+    check_same("the configuration", json.dumps([config.to_dict(), str(workdir)]))
+    only_first("opening --workdir", lambda: open_workdir(workdir, config, free_sections=free_sections))
+    _refuse_separate_folders(workdir)
+    splits = first_then_rest("reading the data", lambda: load_splits(config))
+    check_same("the data", json.dumps({name: split.sha256 for name, split in splits.items()}))
+    only_first("opening --workdir", lambda: record_splits(workdir, splits))
+    sketches = len(splits["train"].sketch_ids)
+    if config.train.batch_size > sketches:
+        raise ConfigError(f"train.batch_size={config.train.batch_size} is more than the {sketches} training sketches.")
+    steps_per_epoch = sketches / config.train.batch_size
     return Experiment(
         config=config,
         workdir=workdir,
@@ -115,6 +131,22 @@ def prepare(
         steps_per_epoch=steps_per_epoch,
         total_steps=max(1, round(config.train.epochs * steps_per_epoch)),
     )
+
+
+def _refuse_separate_folders(workdir: Path) -> None:
+    """All hosts write into one folder; local folders of the same name would each hold a part of every checkpoint.
+
+    Raises:
+        ConfigError: a host does not see what another one wrote.
+    """
+    mark = workdir / say_to_all("opening --workdir", lambda: f".{uuid.uuid4().hex}.shared")
+    only_first("opening --workdir", mark.touch)
+    shared = all_hosts(mark.exists())
+    only_first("opening --workdir", mark.unlink)
+    if not shared:
+        raise ConfigError(
+            f"--workdir={workdir} is not the same folder on all hosts; put it on storage they share (docs/pods.md)."
+        )
 
 
 def load_splits(config: Config) -> dict[str, Split]:

@@ -1,6 +1,8 @@
 """Train a run and report on it: the parts of the other modules, put together."""
 
 import dataclasses
+import functools
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +13,13 @@ import numpy as np
 from effnet_jax.config import Config, ConfigError, EvalConfig, Settings
 from effnet_jax.data.source import Split
 from effnet_jax.experiment import ON_TEST, ON_VALIDATION, Experiment, prepare
+from effnet_jax.hosts import is_first, only_first
 from effnet_jax.retrieval.embeddings import evaluate_embeddings
 from effnet_jax.retrieval.evaluator import save_embeddings
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, reciprocal_rank, summarise
 from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k
 from effnet_jax.retrieval.report import Evaluation, print_evaluations, write_metrics, write_ranks
-from effnet_jax.sharding import check_divisible, replicated
+from effnet_jax.sharding import check_divisible, gathered
 from effnet_jax.stages.alignment import alignment_stage
 from effnet_jax.stages.stage import Ranked, Stage, abstract_state, fresh_state
 from effnet_jax.stages.trsm import trsm_stage
@@ -25,7 +28,10 @@ from effnet_jax.training.loop import fit
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import make_train_step
+from effnet_jax.training.workdir import FREE_SECTIONS
 from effnet_jax.training.writers import TrainLog
+
+log = logging.getLogger(__name__)
 
 
 def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
@@ -43,11 +49,12 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
         DataError: the data set cannot be had or is faulty.
         WeightsError: the pretrained weights cannot be had or do not fit.
         DivergedError: the loss is no longer finite.
+        CheckpointError: a checkpoint could not be written, or none can be read.
         InterruptedRun: SIGTERM or Ctrl-C; the state is saved.
     """
     experiment = prepare(config, workdir)
     check_divisible("train.batch_size", experiment.config.train.batch_size, experiment.mesh)
-    with experiment.checkpoints() as checkpoints:
+    with experiment.checkpoints(clean=True) as checkpoints:
         stage = make_stage(experiment)
         train_until_done(experiment, stage, checkpoints)
         return report(experiment, stage, checkpoints)
@@ -61,7 +68,7 @@ def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list
     """
     if not (Path(workdir).expanduser() / "config.json").exists():
         raise ConfigError(f"there is no run in {workdir}; train it first with --mode=train, or check --workdir.")
-    experiment = prepare(config, workdir, free_sections=("log", "eval"))
+    experiment = prepare(config, workdir, free_sections=(*FREE_SECTIONS, "eval"))
     with experiment.checkpoints() as checkpoints:
         return report(experiment, make_stage(experiment), checkpoints)
 
@@ -87,11 +94,12 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
         batch_size=config.train.batch_size,
         tensorboard=config.log.tensorboard,
         progress=config.log.progress,
+        writes=is_first(),
     ) as log:
         return fit(
             state,
             stage.batches(start, draw_key),
-            make_train_step(stage.objective, optimizer, draw_key, experiment.mesh),
+            make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, lies=_lies(experiment, stage)),
             make_selection_metrics(experiment, stage),
             total_steps=experiment.total_steps,
             log_every=config.train.log_every_steps,
@@ -106,16 +114,23 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
 
 def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Checkpoints, key: jax.Array) -> TrainState:
     """Restore the newest checkpoint, or start from pretrained or random parameters."""
-    latest = checkpoints.latest()
-    if latest is not None:
-        return checkpoints.restore(latest, abstract_state(experiment, stage.init))
+    restored = checkpoints.restore_latest(abstract_state(experiment, stage.init))
+    if restored is not None:
+        return restored
+    lines = experiment.workdir / "metrics.jsonl"
+    if lines.exists() and lines.stat().st_size and is_first():
+        log.warning("%s was trained before, but its checkpoints are gone; starting anew", experiment.workdir)
 
     def start(key: jax.Array) -> TrainState:
         return fresh_state(experiment.config, stage.init, experiment.total_steps, key)
 
-    state = jax.jit(start, out_shardings=replicated(experiment.mesh))(key)
+    state = jax.jit(start, out_shardings=_lies(experiment, stage))(key)
     params, batch_stats = stage.pretrained(state.variables)
     return dataclasses.replace(state, params=params, batch_stats=batch_stats)
+
+
+def _lies(experiment: Experiment, stage: Stage) -> TrainState:
+    return jax.tree.map(lambda x: x.sharding, abstract_state(experiment, stage.init))
 
 
 def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[TrainState], dict[str, float]]:
@@ -126,8 +141,9 @@ def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[Tr
 
     def measure(state: TrainState) -> dict[str, float]:
         metrics = {}
+        variables = gathered(state.variables, experiment.mesh) if names else state.variables
         for name in names:
-            ranking = stage.rank(state.variables, name, stage.selection_protocol).ranking
+            ranking = stage.rank(variables, name, stage.selection_protocol).ranking
             ks = [k for k in {1, *config.eval.ks} if k <= ranking.gallery_size]
             metrics |= {f"eval/{name}/acc@{k}": 100 * accuracy_at_k(ranking, k) for k in sorted(ks)}
             metrics[f"eval/{name}/mrr"] = 100 * float(np.mean(reciprocal_rank(ranking.better, ranking.tied)))
@@ -151,7 +167,7 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
         raise ConfigError(f"{experiment.workdir} has no checkpoint yet; train it first with --mode=train.")
     like, evaluations = abstract_state(experiment, stage.init), []
     for folder, (selection, step) in chosen.items():
-        variables = checkpoints.restore(step, like).variables
+        variables = gathered(checkpoints.restore(step, like).variables, experiment.mesh)
         for protocol in config.eval.protocols:
             ranked = stage.rank(variables, "test", protocol)
             summary, reverse = measure_split(ranked, split, config.eval)
@@ -167,16 +183,21 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
                 photo_to_sketch=reverse,
             )
             evaluations.append(evaluation)
-            if jax.process_index() == 0:
-                out = experiment.workdir / (folder if protocol == "encoder" else f"{folder}_{protocol}")
-                write_ranks(out / "ranks.csv", ranked.ranking, split.sketch_ids, split.photo_ids, split.photo_index)
-                if ranked.embeddings is not None:
-                    save_embeddings(out / "embeddings.npz", ranked.embeddings, split)
-                draw_grid(out / "retrieval.png", evaluation, ranked.ranking, split, config.eval.grid_rows)
-    if jax.process_index() == 0:
-        write_metrics(experiment.workdir / "metrics.json", evaluations)
+            out = experiment.workdir / (folder if protocol == "encoder" else f"{folder}_{protocol}")
+            write = functools.partial(write_ranking, out, evaluation, ranked, split, config.eval.grid_rows)
+            only_first("writing the report", write)
+    only_first("writing the report", lambda: write_metrics(experiment.workdir / "metrics.json", evaluations))
+    if is_first():
         print_evaluations(evaluations)
     return evaluations
+
+
+def write_ranking(out: Path, evaluation: Evaluation, ranked: Ranked, split: Split, grid_rows: int) -> None:
+    """Write what belongs to one checkpoint and protocol: ranks, embeddings where there are any, and the picture."""
+    write_ranks(out / "ranks.csv", ranked.ranking, split.sketch_ids, split.photo_ids, split.photo_index)
+    if ranked.embeddings is not None:
+        save_embeddings(out / "embeddings.npz", ranked.embeddings, split)
+    draw_grid(out / "retrieval.png", evaluation, ranked.ranking, split, grid_rows)
 
 
 def measure_split(ranked: Ranked, split: Split, config: EvalConfig) -> tuple[Summary, Summary | None]:

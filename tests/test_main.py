@@ -179,13 +179,15 @@ def test_evaluate_repeats_the_report_and_takes_embeddings_of_others(straight, co
         ([], 2, "python main.py --config configs/demo.py"),
         (["--config=configs/demo.py"], 2, "both --config and --workdir are needed"),
         (["--config=configs/none.py", "--workdir=/nowhere/x"], 2, "configs/none.py"),
-        (["--config=configs/demo.py", "--workdir=x", "--config.optim.rate=1"], 2, "rate"),
+        (["--config=configs/demo.py", "--workdir=x", "--config.optim.rate=1"], 2, "config.optim has name, learning"),
         (["--config=configs/demo.py", "--workdir=x", "--config.optim.learning_rate=fast"], 2, "fast"),
         (["--config=configs/demo.py", "--workdir=x", "--config.model.backbone=vgg19"], 1, "model.backbone='vgg19'"),
         (["--config=configs/demo.py", "--workdir=/nowhere/x", "--mode=evaluate"], 1, "there is no run in /nowhere/x"),
         (["--config=configs/chair_v1.py", "--workdir=x", "--config.data.dir=/nowhere"], 1, "/nowhere"),
         (["--embeddings=/nowhere/e.npz"], 1, "/nowhere/e.npz is not there"),
         (["--wrkdir=x"], 2, "workdir"),
+        (["--config=configs/demo.py", "--workdir=/proc/none"], 1, "/proc/none"),
+        (["--config=configs/folder.py", "--workdir=x", "--config.train.seed=-1"], 1, "train.seed=-1 must not be"),
     ],
 )
 def test_mistakes_get_a_sentence(flags, status, words, tmp_path):
@@ -194,7 +196,7 @@ def test_mistakes_get_a_sentence(flags, status, words, tmp_path):
     assert done.returncode == status, done.stderr
     said = done.stdout + done.stderr
     assert words in said
-    assert "Traceback" not in done.stderr.split("During handling")[0] or "configs/none" in words
+    assert "Traceback" not in done.stderr
 
 
 def test_another_configuration_in_the_same_folder_is_refused(straight, command):
@@ -205,5 +207,6 @@ def test_another_configuration_in_the_same_folder_is_refused(straight, command):
 
 def test_help_lists_the_commands():
     done = run([sys.executable, "main.py", "--help"])
+    assert done.returncode == 0
     assert "configs/demo.py" in done.stdout
     assert "--workdir" in done.stdout

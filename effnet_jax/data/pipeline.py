@@ -78,29 +78,34 @@ def train_batches(
 
 
 def eval_batches(
-    images: ImageRows | UInt8[np.ndarray, "n h w 3"], batch_size: int
-) -> Generator[tuple[UInt8[np.ndarray, "b h w 3"], Bool[np.ndarray, " b"]], None, None]:
+    images: ImageRows | UInt8[np.ndarray, "n h w 3"], batch_size: int, *, host: int = 0, hosts: int = 1
+) -> Generator[tuple[UInt8[np.ndarray, "b h w 3"], Bool[np.ndarray, " c"]], None, None]:
     """Give images in their order, in batches of one size; the last is filled up with black.
 
     Args:
         images: rows of a cache, or an array.
-        batch_size: images in a batch, above 0.
+        batch_size: images in a batch over all hosts, above 0; a multiple of `hosts`.
+        host: this host, counted from 0.
+        hosts: how many hosts share each batch; host h has the h-th part of its rows.
 
     Returns:
-        Pairs: the images, and which of them are images rather than filling.
+        Pairs: this host's images, and which rows of the whole batch are images rather than filling.
 
     Raises:
-        ValueError: batch_size is not above 0.
+        ValueError: batch_size is not above 0, or does not divide over the hosts.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be above 0")
+    if batch_size < 1 or hosts < 1 or batch_size % hosts or not 0 <= host < hosts:
+        raise ValueError(f"batch_size={batch_size} must be above 0 and a multiple of hosts={hosts}; host={host}")
     import grain
 
+    share = batch_size // hosts
+
     def padded(batch: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = images[batch * batch_size : (batch + 1) * batch_size]
-        filled = np.zeros((batch_size, *images.shape[1:]), np.uint8)
+        first = batch * batch_size + host * share
+        rows = images[first : first + share]
+        filled = np.zeros((share, *images.shape[1:]), np.uint8)
         filled[: len(rows)] = rows
-        return filled, np.arange(batch_size) < len(rows)
+        return filled, np.arange(batch * batch_size, (batch + 1) * batch_size) < len(images)
 
     decoding = isinstance(images, ImageRows) and images.pixels is None
     return _iterate(grain.MapDataset.range(-(-len(images) // batch_size)).map(padded), workers=0, decoding=decoding)

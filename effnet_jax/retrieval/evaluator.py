@@ -66,7 +66,8 @@ class Embedder:
 
     def _run(self, embed: Callable[..., Any], params: Params, batch_stats: Params, images: Any) -> np.ndarray:
         parts = []
-        for batch, valid in eval_batches(images, self._batch_size):
+        hosts = {"host": jax.process_index(), "hosts": jax.process_count()}  # each embeds its share, all get everything
+        for batch, valid in eval_batches(images, self._batch_size, **hosts):
             on_mesh = put_batch({"images": batch}, self._mesh)["images"]
             parts.append(np.asarray(embed(params, batch_stats, on_mesh))[valid])
         return np.concatenate(parts)

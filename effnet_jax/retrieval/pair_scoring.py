@@ -20,8 +20,9 @@ from jaxtyping import Array, Float, Float32, Int
 
 from effnet_jax.data.cache_files import free_memory
 from effnet_jax.data.progress import track
+from effnet_jax.hosts import all_hosts
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM, pair_map, wide_dtype
-from effnet_jax.sharding import batch_sharded, put_batch, replicated
+from effnet_jax.sharding import batch_sharded, put_rows, replicated
 
 Params = dict[str, Any]
 NORM_FLOOR = 1e-12  # of the product of two embeddings' norms
@@ -202,7 +203,7 @@ class PairScorer:
 
     def _fits(self, photos: TokenRows, count: int) -> bool:
         """Tell whether the folded parts of so many photos take less than a quarter of the free memory."""
-        return count * np.asarray(photos[0:1]).nbytes < free_memory() // 4
+        return all_hosts(count * np.asarray(photos[0:1]).nbytes < free_memory() // 4)
 
     def _gallery(self, photos: TokenRows, rows: Int[np.ndarray, " u"]) -> FoldedPhotos:
         """Fold many photos and keep them."""
@@ -214,9 +215,7 @@ class PairScorer:
         return FoldedPhotos(*(jnp.concatenate(part) for part in zip(*parts, strict=True)))
 
     def _photos(self, tokens: Float[np.ndarray, "b n d"]) -> FoldedPhotos:
-        return self._fold_photos(
-            self._params, put_batch({"tokens": _fill(tokens, self._photo_block)}, self._mesh)["tokens"]
-        )
+        return self._fold_photos(self._params, put_rows(_fill(tokens, self._photo_block), self._mesh))
 
     def _sketches(self, sketches: TokenRows, start: int) -> FoldedSketches:
         tokens = sketches[start : min(start + self._sketch_block, len(sketches))]

@@ -13,8 +13,9 @@ from effnet_jax.data.cache_files import free_memory
 from effnet_jax.data.pipeline import eval_batches
 from effnet_jax.data.preprocessing import Preprocessing, normalise
 from effnet_jax.data.progress import track
+from effnet_jax.hosts import all_hosts
 from effnet_jax.models.effnet import FunctionalEffNet
-from effnet_jax.sharding import batch_sharded, put_batch, replicated
+from effnet_jax.sharding import batch_sharded, put_batch, put_rows, replicated
 
 Params = dict[str, Any]
 Encode = Callable[[Params, UInt8[Array, "b h w 3"]], Float[Array, "b n d"]]
@@ -49,13 +50,13 @@ class EncodedTokens:
         shape = jax.eval_shape(encode, params, jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), np.uint8))
         size = len(images) * shape.size // batch_size * shape.dtype.itemsize
         self.held: Float[np.ndarray, "m n d"] | None = None
-        if hold or (hold is None and size <= free_memory() // 4):
+        if hold or (hold is None and all_hosts(size <= free_memory() // 4)):
             held = np.empty((len(images), *shape.shape[1:]), shape.dtype)
             count = -(-len(images) // batch_size)
-            for i, (batch, valid) in enumerate(
-                track(eval_batches(images, batch_size), total=count, description=description)
-            ):
-                held[i * batch_size : i * batch_size + int(valid.sum())] = self._run(batch)[valid]
+            batches = eval_batches(images, batch_size, host=jax.process_index(), hosts=jax.process_count())
+            for i, (batch, valid) in enumerate(track(batches, total=count, description=description)):
+                tokens = self._run(put_batch({"images": batch}, mesh)["images"])
+                held[i * batch_size : i * batch_size + int(valid.sum())] = tokens[valid]
             self.held = held
 
     def __len__(self) -> int:
@@ -63,7 +64,7 @@ class EncodedTokens:
         return len(self._images)
 
     def __getitem__(self, rows: slice | Int[np.ndarray, " b"]) -> Float[np.ndarray, "b n d"]:
-        """Give the tokens of some pictures."""
+        """Give the tokens of some pictures; where they are not held, all hosts must ask for the same ones."""
         if self.held is not None:
             return self.held[rows]
         index = np.arange(len(self))[rows]
@@ -72,15 +73,16 @@ class EncodedTokens:
             some = index[i : i + self._batch_size]
             filled = np.zeros((self._batch_size, *self._images.shape[1:]), np.uint8)
             filled[: len(some)] = self._images[some]
-            parts.append(self._run(filled)[: len(some)])
+            parts.append(self._run(put_rows(filled, self._mesh))[: len(some)])
         return np.concatenate(parts)
 
     def black(self) -> Float[np.ndarray, "1 n d"]:
         """Give the tokens of an all-black picture."""
-        return self._run(np.zeros((self._batch_size, *self._images.shape[1:]), np.uint8))[:1]
+        filled = np.zeros((self._batch_size, *self._images.shape[1:]), np.uint8)
+        return self._run(put_rows(filled, self._mesh))[:1]
 
-    def _run(self, batch: UInt8[np.ndarray, "b h w 3"]) -> Float[np.ndarray, "b n d"]:
-        return np.asarray(self._encode(self._params, put_batch({"images": batch}, self._mesh)["images"]))
+    def _run(self, batch: UInt8[Array, "b h w 3"]) -> Float[np.ndarray, "b n d"]:
+        return np.asarray(self._encode(self._params, batch))
 
 
 class TokenEncoder:

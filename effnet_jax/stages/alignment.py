@@ -1,18 +1,21 @@
 """Stage 1: two encoders, aligned."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array, Key
 
 from effnet_jax.data.pipeline import train_batches
 from effnet_jax.data.preprocessing import source_size
 from effnet_jax.experiment import Experiment
+from effnet_jax.hosts import check_same, first_then_rest
 from effnet_jax.retrieval.evaluator import Embedder
 from effnet_jax.retrieval.ranking import rank_gallery
-from effnet_jax.sharding import put_replicated
+from effnet_jax.sharding import gathered, put
 from effnet_jax.stages.stage import Ranked, Stage
 from effnet_jax.training.objective import init_variables, make_alignment_objective
 from effnet_jax.training.state import Variables
@@ -28,8 +31,12 @@ def alignment_stage(experiment: Experiment) -> Stage:
         if config.model.weights == "none":
             return fresh
         # the same pretrained backbone in every encoder; heads stay random unless the file has them
-        loaded = load_encoders(config.model, fresh.params["model"], fresh.batch_stats)
-        encoders, batch_stats = put_replicated(loaded, experiment.mesh)
+        model, stats = jax.device_get(gathered((fresh.params["model"], fresh.batch_stats), experiment.mesh))
+        loaded = first_then_rest("loading model.weights", lambda: load_encoders(config.model, model, stats))
+        if jax.process_count() > 1:
+            check_same("the content of model.weights", _digest(loaded))
+        lies = jax.tree.map(lambda x: x.sharding, (fresh.params["model"], fresh.batch_stats))
+        encoders, batch_stats = put(loaded, lies)
         return Variables({**fresh.params, "model": encoders}, batch_stats)
 
     def batches(start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
@@ -49,6 +56,13 @@ def alignment_stage(experiment: Experiment) -> Stage:
         rank=rank,
         selection_protocol="encoder",
     )
+
+
+def _digest(tree: Any) -> str:
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        found.update(np.asarray(leaf).tobytes())
+    return found.hexdigest()
 
 
 def image_batches(

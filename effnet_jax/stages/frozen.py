@@ -9,6 +9,7 @@ import jax
 
 from effnet_jax.config import Config, ConfigError, from_mapping
 from effnet_jax.experiment import ON_VALIDATION, Experiment
+from effnet_jax.hosts import only_first, say_to_all
 from effnet_jax.sharding import replicated
 from effnet_jax.stages.stage import fresh_state
 from effnet_jax.training.checkpoints import Checkpoints, abstract, restore_tree, save_tree
@@ -35,18 +36,25 @@ def frozen_encoders(experiment: Experiment) -> Params:
     record, wanted = folder.with_suffix(".json"), _wanted(experiment)
     like = jax.eval_shape(experiment.model.init, jax.random.key(0))
     like = abstract(like, replicated(experiment.mesh))
-    theirs = json.loads(record.read_text()) if record.exists() else {}
-    if theirs.get("wanted") != wanted:  # the record comes last, so an unfinished copy has none
+
+    def needed() -> str:
+        theirs = json.loads(record.read_text()) if record.exists() else {}
+        if theirs.get("wanted") == wanted:  # the record comes last, so an unfinished copy has none
+            return ""
         if has_checkpoints(experiment.workdir):
             raise ConfigError(
                 f"{folder} holds other encoders than this run was trained with (see {record}); use another --workdir."
             )
+        return "needed"
+
+    if say_to_all("opening the encoders", needed):
         source = Path(experiment.config.init_from).expanduser().absolute()
         config = stage1_config(source)
         _check(source, config, experiment)
         step, params = _load(source, config, experiment)
         save_tree(folder, params)
-        write_json(record, {"init_from": str(source), "step": step, "wanted": wanted})
+        about = {"init_from": str(source), "step": step, "wanted": wanted}
+        only_first("saving the encoders", lambda: write_json(record, about))
     return restore_tree(folder, like)
 
 

@@ -10,10 +10,9 @@ from effnet_jax.config import Config
 from effnet_jax.experiment import Experiment
 from effnet_jax.retrieval.evaluator import Embeddings
 from effnet_jax.retrieval.ranking import Ranking
-from effnet_jax.sharding import replicated
 from effnet_jax.training.checkpoints import abstract
 from effnet_jax.training.optim import make_optimizer
-from effnet_jax.training.state import TrainState, Variables, make_state
+from effnet_jax.training.state import TrainState, Variables, make_state, state_shardings
 from effnet_jax.training.step import Objective
 
 
@@ -59,8 +58,8 @@ def fresh_state(
 
 
 def abstract_state(experiment: Experiment, init: Callable[[Key[Array, ""]], Variables]) -> TrainState:
-    """Describe the state of a run, to restore a checkpoint onto it."""
+    """Describe the state of a run and how it lies on the mesh, to make it or to restore a checkpoint onto it."""
     state = jax.eval_shape(
         lambda key: fresh_state(experiment.config, init, experiment.total_steps, key), jax.random.key(0)
     )
-    return abstract(state, replicated(experiment.mesh))
+    return abstract(state, state_shardings(state, experiment.mesh, fsdp=experiment.config.parallel.fsdp))

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from effnet_jax.sharding import put_batch
 from effnet_jax.training.checkpoints import Checkpoints
-from effnet_jax.training.interrupt import Interrupt
+from effnet_jax.training.interrupt import Interrupt, StopVote
 from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import TrainStep
 from effnet_jax.training.writers import TrainLog
@@ -61,18 +61,19 @@ def fit(
         DivergedError: the loss is not finite.
     """
     with Interrupt() as interrupt:
+        vote = StopVote(interrupt, mesh)
         for step in range(int(state.step) + 1, total_steps + 1):
             # 1. next batch
-            batch = put_batch(next(batches), mesh)
+            batch = put_batch({**next(batches), **vote.ballot()}, mesh)
             # 2. step
             state, scalars = train_step(state, batch)
+            stopping, scalars = vote.decided(scalars)  # asked once a step: what is saved is what is said
             # 3. log; a flush also proves every loss and the parameters finite, so nothing bad is ever saved
             evaluation_due = step == round(round(step / evaluate_every) * evaluate_every) or step == total_steps
-            save_due = evaluation_due or bool(save_every and step % save_every == 0)
+            save_due = evaluation_due or bool(save_every and step % save_every == 0) or stopping
             log.add(step, scalars)
-            if step % log_every == 0 or save_due or interrupt.requested:
+            if step % log_every == 0 or save_due:
                 log.flush()
-            stopping = interrupt.requested  # read once, after the waiting: what is saved is what is said
             # 4. evaluate
             metrics: dict[str, float] = {}
             if evaluation_due:
@@ -83,8 +84,7 @@ def fit(
                     log.say(f"step {step}: " + "  ".join(f"{k} {v:.4g}" for k, v in metrics.items()))
                 log.skip_time(time.monotonic() - started)
             # 5. save
-            if save_due or stopping:
-                log.flush()
+            if save_due:
                 checkpoints.save(state, about, metrics)
             # 6. preemption check
             if stopping and step < total_steps:

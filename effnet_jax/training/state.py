@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
+
+from effnet_jax.sharding import param_shardings
 
 
 class Variables(NamedTuple):
@@ -41,6 +44,18 @@ class TrainState:
     def variables(self) -> Variables:
         """What the model computes with."""
         return Variables(self.params, self.batch_stats)
+
+
+def state_shardings(state: TrainState, mesh: Mesh, *, fsdp: bool) -> TrainState:
+    """Say how a state lies on the mesh: a TrainState of shardings.
+
+    Args:
+        state: arrays or their descriptions.
+        mesh: devices.
+        fsdp: cut parameters and optimiser state over the devices; batch statistics, which are small, never are.
+    """
+    lies = param_shardings(state, mesh, fsdp=fsdp)
+    return dataclasses.replace(lies, batch_stats=param_shardings(state.batch_stats, mesh, fsdp=False))
 
 
 def make_state(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.sharding import batch_sharded, replicated
+from effnet_jax.training.interrupt import STOP
 from effnet_jax.training.state import TrainState
 
 Params = dict[str, Any]
@@ -20,25 +22,43 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 
 
 def make_train_step(
-    objective: Objective, optimizer: optax.GradientTransformation, key: Key[Array, ""], mesh: Mesh
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+    mesh: Mesh,
+    lies: TrainState | None = None,
 ) -> TrainStep:
     """Compile (state, batch) -> (state, scalars); the state is donated.
 
+    Parameters that are cut into pieces are put together once, at the start of the step, and the gradient is cut as they
+    are, so that each device updates its own pieces only.
+
+    Args:
+        objective: to differentiate.
+        optimizer: of optax.
+        key: root of all draws.
+        mesh: devices.
+        lies: how the state lies on them, a TrainState of shardings; None: every device holds all of it.
+
     Returns:
-        The step. Its scalars stay on the device: `loss`, the terms of the objective, `gradient_norm`, and the
-        `parameter_norm` after the step.
+        The step. Its scalars stay on the device: `loss`, the terms of the objective, `gradient_norm`, the
+        `parameter_norm` after the step, and, where the batch says it, `stop`: on how many devices the host asks to
+        stop.
     """
+    whole = replicated(mesh)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         gradient_of = jax.value_and_grad(objective, has_aux=True)
-        (loss, (terms, batch_stats)), gradient = gradient_of(state.params, state.batch_stats, batch, key)
+        params = state.params if lies is None else jax.lax.with_sharding_constraint(state.params, whole)
+        (loss, (terms, batch_stats)), gradient = gradient_of(params, state.batch_stats, batch, key)
+        if lies is not None:
+            gradient = jax.lax.with_sharding_constraint(gradient, lies.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
         scalars = {"loss": loss, **terms, "gradient_norm": optax.tree.norm(gradient)}
         scalars["parameter_norm"] = optax.tree.norm(params)  # not finite: the next loss would not be either
+        scalars |= {STOP: jnp.sum(batch[STOP])} if STOP in batch else {}
         return TrainState(step=state.step + 1, params=params, opt_state=opt_state, batch_stats=batch_stats), scalars
 
-    whole = replicated(mesh)
-    return jax.jit(
-        train_step, in_shardings=(whole, batch_sharded(mesh)), out_shardings=(whole, whole), donate_argnums=0
-    )
+    kept = whole if lies is None else lies
+    return jax.jit(train_step, in_shardings=(kept, batch_sharded(mesh)), out_shardings=(kept, whole), donate_argnums=0)

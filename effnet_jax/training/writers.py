@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -31,19 +32,31 @@ class TrainLog:
         batch_size: pairs a step, for pairs/s.
         tensorboard: also write TensorBoard events.
         progress: show a bar (on a terminal) or console lines (elsewhere).
+        writes: False on all hosts but the first, which only check that the loss is finite.
     """
 
     def __init__(
-        self, workdir: Path, *, start_step: int, total_steps: int, batch_size: int, tensorboard: bool, progress: bool
+        self,
+        workdir: Path,
+        *,
+        start_step: int,
+        total_steps: int,
+        batch_size: int,
+        tensorboard: bool,
+        progress: bool,
+        writes: bool = True,
     ):
+        progress, tensorboard = progress and writes, tensorboard and writes
+        self._writes = writes
         self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []
         self._batch_size = batch_size
         self._mark = (time.monotonic(), start_step)
         self._last_line = 0.0
         self._total = total_steps
         path = workdir / "metrics.jsonl"
-        _drop_lines_after(path, start_step)
-        self._lines = path.open("a")
+        if writes:
+            _drop_lines_after(path, start_step)
+        self._lines = (path if writes else Path(os.devnull)).open("a")
         self._tensorboard = _summary_writer(workdir / "tensorboard", start_step) if tensorboard else None
         self._console = Console(stderr=True, soft_wrap=True)
         self._say = progress
@@ -104,6 +117,8 @@ class TrainLog:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
+        if not self._writes:
+            return
         self._bar.print(line, markup=False, highlight=False) if not self._bar.disable else self._console.print(
             line, markup=False, highlight=False
         )

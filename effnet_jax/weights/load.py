@@ -135,8 +135,9 @@ def find_weights(name: str, backbone: str = "vit_base") -> Path:
             f"model.weights={name!r} is neither a file ({' '.join(SUFFIXES)}) nor timm/NAME.TAG nor none."
         )
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, logging
 
+        logging.set_verbosity_error()  # each retry would be a line; what matters is said below
         hf_hub_download(name, "config.json")  # says what the images must go through
         return Path(hf_hub_download(name, "model.safetensors"))
     except Exception as error:  # the hub raises many kinds: offline, proxy, missing repository, no package

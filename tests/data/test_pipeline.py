@@ -169,3 +169,27 @@ def test_eval_batches_take_arrays_and_nothing():
     assert list(eval_batches(images[:0], 3)) == []
     with pytest.raises(ValueError, match="batch_size=0"):
         eval_batches(images, 0)
+
+
+@pytest.mark.parametrize("mode", ("ram", "none"))
+@pytest.mark.parametrize("hosts", (2, 4))
+def test_hosts_share_the_evaluation(split, mode, hosts):
+    images = cached_images(split, SOURCES, mode=mode).sketches(10)
+    whole = list(eval_batches(images, 4))
+    shares = [list(eval_batches(images, 4, host=host, hosts=hosts)) for host in range(hosts)]
+    for batch, (rows, valid) in enumerate(whole):
+        parts = [share[batch] for share in shares]
+        np.testing.assert_array_equal(np.concatenate([part for part, _ in parts]), rows)
+        assert all(np.array_equal(mask, valid) for _, mask in parts)
+    with pytest.raises(ValueError, match="hosts=3"):
+        eval_batches(images, 4, hosts=3)
+
+
+def test_another_number_of_hosts_goes_on_with_the_same_stream(split, cache):
+    straight = batches(split, cache, 7)
+    before = [batches(split, cache, 3, host=host, hosts=4) for host in range(4)]
+    after = [batches(split, cache, 4, host=host, hosts=2, start_step=3) for host in range(2)]
+    for part, step in ((before, range(3)), (after, range(3, 7))):
+        for i, t in enumerate(step):
+            for name, rows in straight[t].items():
+                np.testing.assert_array_equal(np.concatenate([share[i][name] for share in part]), rows)

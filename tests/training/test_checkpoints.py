@@ -1,10 +1,14 @@
+import resource
+import shutil
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from effnet_jax.sharding import make_mesh, replicated
-from effnet_jax.training.checkpoints import Checkpoints, abstract
+from effnet_jax.training.checkpoints import CheckpointError, Checkpoints, abstract
 from effnet_jax.training.state import TrainState
 
 
@@ -81,3 +85,170 @@ def test_batch_statistics_are_kept(tmp_path):
         checkpoints.wait()
         got = checkpoints.restore(3, abstract(full, whole()))
     jax.tree.map(np.testing.assert_array_equal, got, full)
+
+
+def saved(folder, *steps, keep=5):
+    """Checkpoints of these steps, large enough for array files."""
+    with Checkpoints(folder, keep=keep, best_by=("mrr",)) as checkpoints:
+        for step in steps:
+            checkpoints.save(large(step), {"model": {"width": 3}}, {"mrr": float(step)})
+    return folder
+
+
+def large(step):
+    params = {"kernel": jax.random.normal(jax.random.key(step), (300, 200))}
+    return TrainState(step=jnp.int32(step), params=params, opt_state=(jnp.float32(step), None))
+
+
+def array_file(checkpoint):
+    return max((p for p in (checkpoint / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def cut(checkpoint):
+    path = array_file(checkpoint)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def remove(checkpoint):
+    array_file(checkpoint).unlink()
+
+
+def garbage(checkpoint):
+    path = array_file(checkpoint)
+    path.write_bytes(b"x" * path.stat().st_size)
+
+
+def one_bit(checkpoint):
+    path = array_file(checkpoint)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def no_metadata(checkpoint):
+    (checkpoint / "state" / "_METADATA").unlink()
+
+
+def no_manifest(checkpoint):
+    (checkpoint / "state" / "manifest.ocdbt").unlink()
+
+
+@pytest.mark.parametrize("harm", [cut, remove, garbage, one_bit, no_metadata, no_manifest])
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caplog, harm):
+    folder = saved(tmp_path / "checkpoints", 1, 2)
+    harm(folder / "2")
+    with Checkpoints(folder, keep=5, best_by=("mrr",), clean=True) as checkpoints:
+        assert checkpoints.latest() == 1
+        assert checkpoints.best("mrr") == 1
+        got = checkpoints.restore_latest(abstract(large(0), whole()))
+        assert got is not None
+        jax.tree.map(np.testing.assert_array_equal, got, large(1))
+        assert f"{folder}/2 is damaged and not used" in caplog.text
+        assert "going on from step 1" in caplog.text
+        checkpoints.save(large(2), {}, {"mrr": 2.0})
+        checkpoints.wait()
+        assert checkpoints.latest() == 2
+    assert [p.name[:10] for p in folder.iterdir() if p.name.startswith("damaged")] == ["damaged_2_"]
+    with Checkpoints(folder, keep=5) as checkpoints:
+        got = checkpoints.restore_latest(abstract(large(0), whole()))
+    jax.tree.map(np.testing.assert_array_equal, got, large(2))
+
+
+@pytest.mark.parametrize("harm", [cut, remove, no_metadata])
+def test_damage_is_found_without_a_listing_too(tmp_path, harm):
+    folder = saved(tmp_path / "checkpoints", 1, 2)
+    (folder / "2" / "files.json").unlink()
+    harm(folder / "2")
+    with Checkpoints(folder) as checkpoints:
+        got = checkpoints.restore_latest(abstract(large(0), whole()))
+    assert got is not None
+    assert int(got.step) == 1
+
+
+def test_where_all_are_damaged_nothing_is_started_anew(tmp_path):
+    folder = saved(tmp_path / "checkpoints", 1, 2)
+    for step in "12":
+        garbage(folder / step)
+    with Checkpoints(folder) as checkpoints, pytest.raises(CheckpointError, match=r"every checkpoint .*steps 1, 2"):
+        checkpoints.restore_latest(abstract(large(0), whole()))
+    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
+
+
+def test_a_model_that_does_not_fit_is_not_taken_for_damage(tmp_path):
+    folder = saved(tmp_path / "checkpoints", 1, 2)
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.raises(ValueError, match=r"/2 does not hold the state of this model: params.kernel \(300, 200\), not"),
+    ):
+        checkpoints.restore_latest(abstract(wider(), whole()))
+    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
+
+
+def wider():
+    return TrainState(step=jnp.int32(0), params={"kernel": jnp.zeros((300, 201))}, opt_state=(jnp.float32(0), None))
+
+
+@pytest.fixture
+def small_files():
+    """No file may grow beyond 100 kB: the error that a full disk or a quota gives, for this process alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_save_that_does_not_fit_says_so_and_leaves_what_there_was(tmp_path, request):
+    folder = saved(tmp_path / "checkpoints", 1)
+    request.getfixturevalue("small_files")
+    with (
+        pytest.raises(CheckpointError, match=r"(?s)step 2 could not be written.*too large.*newest .* that of step 1"),
+        Checkpoints(folder) as checkpoints,
+    ):
+        checkpoints.save(large(2), {}, {})
+        checkpoints.wait()
+    assert [p.name for p in folder.iterdir()] == ["1"]
+    with Checkpoints(folder) as checkpoints:
+        got = checkpoints.restore_latest(abstract(large(0), whole()))
+    jax.tree.map(np.testing.assert_array_equal, got, large(1))
+
+
+def test_a_folder_removed_while_it_is_used_is_made_anew(tmp_path, caplog):
+    folder = tmp_path / "checkpoints"
+    with Checkpoints(folder, keep=2) as checkpoints:
+        checkpoints.save(large(1), {}, {})
+        checkpoints.wait()
+        shutil.rmtree(folder)
+        checkpoints.save(large(2), {}, {})
+        checkpoints.wait()
+        assert "was removed while the run used it; it is made anew" in caplog.text
+        assert checkpoints.latest() == 2
+        checkpoints.save(large(3), {}, {})
+        checkpoints.save(large(4), {}, {})
+    assert sorted(p.name for p in folder.iterdir()) == ["3", "4"]
+
+
+def test_a_single_checkpoint_removed_while_it_is_used_is_not_missed(tmp_path):
+    folder = tmp_path / "checkpoints"
+    with Checkpoints(folder, keep=3, best_by=("mrr",)) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(large(step), {}, {"mrr": float(step)})
+        checkpoints.wait()
+        shutil.rmtree(folder / "2")
+        checkpoints.save(large(3), {}, {"mrr": 0.0})
+        checkpoints.wait()
+        assert checkpoints.best("mrr") == 1
+        assert checkpoints.latest() == 3
+
+
+def test_what_a_killed_save_left_is_removed_by_the_next_run_only(tmp_path):
+    folder = saved(tmp_path / "checkpoints", 1)
+    left = folder / "2.orbax-checkpoint-tmp"
+    shutil.copytree(folder / "1", left)
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.steps() == [1]
+    assert left.exists()
+    with Checkpoints(folder, clean=True) as checkpoints:
+        checkpoints.save(large(2), {}, {})
+    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
