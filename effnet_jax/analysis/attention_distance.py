@@ -92,9 +92,10 @@ def draw_attention_distance(
             axis.set(title=name, xlabel="layer", ylabel=f"average attention distance, {unit}")
             axis.set_xticks(np.arange(1, len(values) + 1))
             axis.set_xlim(0.5, len(values) + 0.5)
+            axis.margins(y=0.08)
             axis.set_ylim(bottom=0)
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=5, handlelength=3)
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=3)
         heading(figure, "How far attention reaches", subtitle)
         return save_figure(figure, stem)
 

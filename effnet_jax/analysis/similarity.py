@@ -66,6 +66,7 @@ def draw_similarities(
         right.hist(true, bins, density=True, histtype="step", linewidth=2.2, color=VERMILION,
                    label=f"true pairs ({true.size:,})")  # fmt: skip
         right.set(title="distribution", xlabel="cosine", ylabel="density")
+        right.locator_params(axis="x", nbins=5)
         right.set_ylim(top=1.22 * right.get_ylim()[1])
         right.legend(loc="upper left")
         heading(figure, "Similarity of sketches and photos (circles: true pairs)", subtitle)
