@@ -252,3 +252,16 @@ def test_what_a_killed_save_left_is_removed_by_the_next_run_only(tmp_path):
     with Checkpoints(folder, clean=True) as checkpoints:
         checkpoints.save(large(2), {}, {})
     assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
+
+
+def test_what_is_whole_and_cannot_be_read_is_not_moved_away(tmp_path, monkeypatch):
+    folder = saved(tmp_path / "checkpoints", 1, 2)
+
+    def no_memory(*_, **__):
+        raise MemoryError("no memory")
+
+    with Checkpoints(folder) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "restore", no_memory)
+        with pytest.raises(CheckpointError, match="/2 cannot be read: no memory"):
+            checkpoints.restore_latest(abstract(large(0), whole()))
+    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
