@@ -1,3 +1,4 @@
+import gc
 import resource
 import shutil
 import signal
@@ -10,6 +11,15 @@ import pytest
 from effnet_jax.sharding import make_mesh, replicated
 from effnet_jax.training.checkpoints import CheckpointError, Checkpoints, abstract
 from effnet_jax.training.state import TrainState
+
+# where reading or writing fails, orbax's threads leave coroutines and callbacks behind that fail once more
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    yield
+    gc.collect()
 
 
 def state(step, width=3):
