@@ -22,13 +22,6 @@ log = logging.getLogger(__name__)
 
 STATE, ABOUT, METRICS = "state", "about", "metrics"  # orbax names the last one
 UNFINISHED = ".orbax-checkpoint-tmp"  # behind the step in the name of a folder that orbax is writing
-READ_ERRORS = (
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OSError,
-)  # of orbax, where files are not as they should be
 Tree = TypeVar("Tree")
 
 
@@ -139,8 +132,8 @@ class Checkpoints:
         folder = f"{self._directory}/{step}"
         try:
             tree = self._manager.item_metadata(step)[STATE].tree
-        except READ_ERRORS as error:
-            raise self._unreadable(step)(f"the checkpoint {folder} cannot be read: {error}") from error
+        except Exception as error:
+            raise self._unreadable(step, error)(f"the checkpoint {folder} cannot be read: {error}") from error
         saved = {leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(tree)}
         shapes = {_dotted(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(like)}
         wrong = [f"{n} {saved[n]}, not {shapes[n]}" for n in shapes if n in saved and saved[n] != shapes[n]]
@@ -152,8 +145,8 @@ class Checkpoints:
         try:
             items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(target)})
             restored = self._manager.restore(step, args=items)[STATE]
-        except READ_ERRORS as error:
-            raise self._unreadable(step)(f"the checkpoint {folder} cannot be read: {error}") from error
+        except Exception as error:
+            raise self._unreadable(step, error)(f"the checkpoint {folder} cannot be read: {error}") from error
         return restored if isinstance(restored, TrainState) else TrainState(**restored)
 
     def restore_latest(self, like: TrainState) -> TrainState | None:
@@ -209,10 +202,11 @@ class Checkpoints:
         with contextlib.nullcontext() if kind is None else contextlib.suppress(CheckpointError):
             self.close()
 
-    def _unreadable(self, step: int) -> type[CheckpointError]:
+    def _unreadable(self, step: int, error: Exception) -> type[CheckpointError]:
         """What is as it was written and cannot be read all the same is not damaged, and must not be moved away."""
         checked = step in self._whole and (self._directory / str(step) / LISTING).exists()
-        return CheckpointError if checked else DamagedError
+        no_memory = isinstance(error, MemoryError | jax.errors.JaxRuntimeError)
+        return CheckpointError if checked or no_memory else DamagedError
 
     def _list_files(self) -> None:
         """Runs in the background when all files are written and the folder does not have its name yet."""

@@ -1,3 +1,4 @@
+import gc
 import resource
 import shutil
 import signal
@@ -10,6 +11,15 @@ import pytest
 from effnet_jax.sharding import make_mesh, replicated
 from effnet_jax.training.checkpoints import CheckpointError, Checkpoints, abstract
 from effnet_jax.training.state import TrainState
+
+# where reading or writing fails, orbax's threads leave coroutines and callbacks behind that fail once more
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    yield
+    gc.collect()
 
 
 def state(step, width=3):
@@ -251,4 +261,17 @@ def test_what_a_killed_save_left_is_removed_by_the_next_run_only(tmp_path):
     assert left.exists()
     with Checkpoints(folder, clean=True) as checkpoints:
         checkpoints.save(large(2), {}, {})
+    assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
+
+
+def test_what_is_whole_and_cannot_be_read_is_not_moved_away(tmp_path, monkeypatch):
+    folder = saved(tmp_path / "checkpoints", 1, 2)
+
+    def no_memory(*_, **__):
+        raise MemoryError("no memory")
+
+    with Checkpoints(folder) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "restore", no_memory)
+        with pytest.raises(CheckpointError, match="/2 cannot be read: no memory"):
+            checkpoints.restore_latest(abstract(large(0), whole()))
     assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
