@@ -113,6 +113,7 @@ class LossConfig:
     temperature: float = 0.07  # cosine similarities are divided by it
     learn_temperature: bool = False  # start from `temperature` and train its logarithm
     same_photo_negatives: bool = False  # paper: True, two sketches of one photo repel each other
+    block_pairs: int = 1024  # larger batches are compared with so many pairs at a time; 0 = always with all at once
 
 
 @dataclasses.dataclass(frozen=True)

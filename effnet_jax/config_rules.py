@@ -52,6 +52,7 @@ def impossible(config: Config) -> list[str]:
         (min(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter, loss.decorrelation) >= 0
          and max(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter) > 0,
          "the weights in loss must not be negative, and one of them must be above 0"),
+        (loss.block_pairs >= 0, f"loss.block_pairs={loss.block_pairs} must not be negative; 0 compares all at once"),
         (optim.learning_rate > 0, f"optim.learning_rate={optim.learning_rate} must be above 0"),
         (optim.warmup_steps >= 0, f"optim.warmup_steps={optim.warmup_steps} must not be negative"),
         (optim.weight_decay >= 0, f"optim.weight_decay={optim.weight_decay} must not be negative"),

@@ -30,7 +30,8 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         gradient_of = jax.value_and_grad(objective, has_aux=True)
-        (loss, (terms, batch_stats)), gradient = gradient_of(state.params, state.batch_stats, batch, key)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # blockwise.py asks for it
+            (loss, (terms, batch_stats)), gradient = gradient_of(state.params, state.batch_stats, batch, key)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
         scalars = {"loss": loss, **terms, "gradient_norm": optax.tree.norm(gradient)}
