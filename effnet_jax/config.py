@@ -136,6 +136,7 @@ class TrainConfig:
     """How long, in what batches, and what is kept."""
 
     batch_size: int = 16  # sketch-photo pairs a step, over all devices
+    micro_batch_size: int = 0  # pairs encoded at a time, each twice; all stay negatives; 0 = the whole batch at once
     epochs: float = 500.0  # passes over the training sketches; batches run across epoch ends
     eval_every_epochs: float = 5.0  # validation, where there is one, and a checkpoint
     checkpoint_every_steps: int = 0  # further checkpoints between evaluations; 0 = none

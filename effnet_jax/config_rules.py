@@ -4,7 +4,7 @@ import dataclasses
 
 from effnet_jax.config import Config, ModelConfig
 from effnet_jax.models.backbone import size_problem
-from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.builders import BACKBONES, HAS_BATCH_NORMS
 from effnet_jax.models.encoder import POOLING
 from effnet_jax.models.mstr import recycling_problem
 
@@ -58,6 +58,13 @@ def impossible(config: Config) -> list[str]:
         (optim.weight_decay >= 0, f"optim.weight_decay={optim.weight_decay} must not be negative"),
         (optim.clip_norm >= 0, f"optim.clip_norm={optim.clip_norm} must not be negative; 0 turns it off"),
         (train.batch_size >= 2, f"train.batch_size={train.batch_size}: a single pair has no negatives; take 2 or more"),
+        (train.micro_batch_size >= 0 and (not train.micro_batch_size or train.batch_size % train.micro_batch_size == 0),
+         f"train.batch_size={train.batch_size} must be a multiple of train.micro_batch_size={train.micro_batch_size}"),
+        (not (train.micro_batch_size and trsm.enabled),
+         f"train.micro_batch_size={train.micro_batch_size}: the encoders of stage 2 are frozen and keep nothing "
+         "for a gradient; leave it 0, and lower train.batch_size if the memory is short"),
+        (not (train.micro_batch_size and preset is not None and preset.batch_norms),
+         f"train.micro_batch_size={train.micro_batch_size}: {model.backbone} {HAS_BATCH_NORMS}; leave it 0"),
         (train.epochs > 0, f"train.epochs={train.epochs} must be above 0"),
         (train.eval_every_epochs > 0, f"train.eval_every_epochs={train.eval_every_epochs} must be above 0"),
         (train.checkpoint_every_steps >= 0, f"train.checkpoint_every_steps={train.checkpoint_every_steps} < 0"),

@@ -94,6 +94,7 @@ def prepare(
     workdir = Path(workdir).expanduser().absolute()
     mesh = make_mesh()
     check_divisible("train.batch_size", config.train.batch_size, mesh)
+    check_divisible("train.micro_batch_size", config.train.micro_batch_size, mesh)
     open_workdir(workdir, config, free_sections=free_sections)
     splits = load_splits(config)
     record_splits(workdir, splits)
