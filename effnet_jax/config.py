@@ -165,6 +165,7 @@ class LogConfig:
 
     tensorboard: bool = True
     progress: bool = True  # progress bars on standard error
+    profile_steps: tuple[int, ...] = (0, 0)  # first and last step traced into workdir/profile; (0, 0) = none
 
 
 @dataclasses.dataclass(frozen=True)

@@ -91,6 +91,9 @@ def impossible(config: Config) -> list[str]:
         (evaluation.batch_size >= 1, f"eval.batch_size={evaluation.batch_size} must be 1 or more"),
         (len(evaluation.ks) > 0 and all(k >= 1 for k in evaluation.ks), f"eval.ks={evaluation.ks}: K starts at 1"),
     ]  # fmt: skip
+    steps = config.log.profile_steps
+    traced = len(steps) == 2 and (tuple(steps) == (0, 0) or 1 <= steps[0] <= steps[1])
+    rules.append((traced, f"log.profile_steps={steps} needs a first and a last step, such as (10,12), or (0,0)"))
     for domain in ("sketch", "photo"):
         views = getattr(augment, f"{domain}_views")
         known = len(views) == 2 and all(v in ("a0", "a1", "a2") for v in views)

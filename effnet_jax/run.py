@@ -21,8 +21,10 @@ from effnet_jax.stages.alignment import alignment_stage
 from effnet_jax.stages.stage import Ranked, Stage, abstract_state, fresh_state
 from effnet_jax.stages.trsm import trsm_stage
 from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.training.flops import step_flops, total_peak
 from effnet_jax.training.loop import fit
 from effnet_jax.training.optim import make_optimizer
+from effnet_jax.training.profile import profiled
 from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import make_train_step
 from effnet_jax.training.writers import TrainLog
@@ -79,18 +81,24 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
     if start >= experiment.total_steps:
         return state
     optimizer = make_optimizer(config.optim, experiment.total_steps)
-    with TrainLog(
-        experiment.workdir,
-        start_step=start,
-        total_steps=experiment.total_steps,
-        batch_size=config.train.batch_size,
-        tensorboard=config.log.tensorboard,
-        progress=config.log.progress,
-    ) as log:
+    train_step = make_train_step(stage.objective, optimizer, draw_key, experiment.mesh)
+    with (
+        TrainLog(
+            experiment.workdir,
+            start_step=start,
+            total_steps=experiment.total_steps,
+            batch_size=config.train.batch_size,
+            tensorboard=config.log.tensorboard,
+            progress=config.log.progress,
+            step_flops=0.0 if config.trsm.enabled else step_flops(config),
+            peak_flops=total_peak(experiment.mesh.devices.flatten().tolist()),
+        ) as log,
+        profiled(train_step, config.log.profile_steps, start, experiment.workdir) as train_step,
+    ):
         return fit(
             state,
             stage.batches(start, draw_key),
-            make_train_step(stage.objective, optimizer, draw_key, experiment.mesh),
+            train_step,
             make_selection_metrics(experiment, stage),
             total_steps=experiment.total_steps,
             log_every=config.train.log_every_steps,

