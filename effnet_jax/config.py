@@ -86,6 +86,7 @@ class ModelConfig:
     weights: str = "auto"  # a file, timm/NAME.TAG, none, or auto: what is usual for the backbone; paper: ImageNet
     dtype: str = "float32"  # compute dtype: float32 or bfloat16; parameters are always float32
     precision: str = "default"  # of float32 matrix products: default (TF32 on GPUs, bf16 on TPUs), high or highest
+    attention: str = "auto"  # ViT: merged, xla, cudnn, or auto: the best that the device can; equal in value
     remat: bool = False  # recompute blocks in the backward pass: less memory, about a third more time
 
 
@@ -165,6 +166,7 @@ class LogConfig:
 
     tensorboard: bool = True
     progress: bool = True  # progress bars on standard error
+    compilation_cache: str = "auto"  # folder of compiled programs; auto: ~/.cache/effnet_jax/xla but on CPU; "" = none
     profile_steps: tuple[int, ...] = (0, 0)  # first and last step traced into workdir/profile; (0, 0) = none
 
 

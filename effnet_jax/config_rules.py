@@ -3,6 +3,7 @@
 import dataclasses
 
 from effnet_jax.config import Config, ModelConfig
+from effnet_jax.models.attention import ATTENTION
 from effnet_jax.models.backbone import size_problem
 from effnet_jax.models.builders import BACKBONES, HAS_BATCH_NORMS
 from effnet_jax.models.encoder import POOLING
@@ -23,6 +24,7 @@ def impossible(config: Config) -> list[str]:
         _one_of("data.cache", data.cache, ("auto", "ram", "disk", "none")),
         _one_of("model.backbone", model.backbone, tuple(BACKBONES)),
         _one_of("model.pooling", model.pooling or "mean", tuple(POOLING)),
+        _one_of("model.attention", model.attention, ("auto", *ATTENTION)),
         _one_of("model.stem", model.stem, ("linear", "conv")),
         _one_of("model.dtype", model.dtype, ("float32", "bfloat16")),
         _one_of("model.precision", model.precision, ("default", "high", "highest")),
@@ -109,7 +111,7 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
         return []
     name, rules = model.backbone, []
     for field in dataclasses.fields(ModelConfig):
-        if field.name in ("width", "depth", "heads", "patch_size", "stem", "drop_path", "remat"):
+        if field.name in ("width", "depth", "heads", "patch_size", "stem", "attention", "drop_path", "remat"):
             value = getattr(model, field.name)
             known = field.name in preset.adjustable or value == field.default
             own = ", ".join(preset.adjustable) or "none of such fields"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from effnet_jax.compilation_cache import use_compilation_cache
 from effnet_jax.config import Config, ConfigError, Settings, from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
@@ -92,6 +93,7 @@ def prepare(
     """
     config = config if isinstance(config, Config) else from_mapping(config)
     workdir = Path(workdir).expanduser().absolute()
+    use_compilation_cache(config.log.compilation_cache)
     mesh = make_mesh()
     check_divisible("train.batch_size", config.train.batch_size, mesh)
     check_divisible("train.micro_batch_size", config.train.micro_batch_size, mesh)

@@ -11,6 +11,8 @@ import numpy as np
 from effnet_jax.config import Config, ConfigError, EvalConfig, Settings
 from effnet_jax.data.source import Split
 from effnet_jax.experiment import ON_TEST, ON_VALIDATION, Experiment, prepare
+from effnet_jax.models.attention import choose_attention
+from effnet_jax.models.vit import PRESETS
 from effnet_jax.retrieval.embeddings import evaluate_embeddings
 from effnet_jax.retrieval.evaluator import save_embeddings
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, reciprocal_rank, summarise
@@ -109,6 +111,15 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             about=experiment.about,
             mesh=experiment.mesh,
         )
+
+
+def describe_attention(config: Config) -> str:
+    """Say which attention a ViT takes, and why."""
+    width, _, heads = PRESETS[config.model.backbone]
+    width, heads = config.model.width or width, config.model.heads or heads
+    tokens = 1 + (config.model.image_size // config.model.patch_size) ** 2
+    name, why = choose_attention(config.model.attention, config.model.dtype, tokens, heads, width // heads)
+    return f"attention: {name} ({why})"
 
 
 def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Checkpoints, key: jax.Array) -> TrainState:

@@ -24,6 +24,7 @@ def _vit(config: ModelConfig, rngs: nnx.Rngs, *, width: int, depth: int, heads: 
         dtype=jnp.dtype(config.dtype),
         remat=config.remat,
         stem=config.stem,
+        attention=config.attention,
         rngs=rngs,
     )
 
@@ -110,7 +111,7 @@ def _vit_preset(name: str) -> Preset:
     return Preset(
         partial(_vit, width=width, depth=depth, heads=heads),
         f"timm/{name}_patch16_224.augreg_in21k_ft_in1k",
-        ("width", "depth", "heads", "patch_size", "stem", "remat"),
+        ("width", "depth", "heads", "patch_size", "stem", "attention", "remat"),
         "cls",
         width,
         heads,
