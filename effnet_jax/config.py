@@ -86,6 +86,7 @@ class ModelConfig:
     weights: str = "auto"  # a file, timm/NAME.TAG, none, or auto: what is usual for the backbone; paper: ImageNet
     dtype: str = "float32"  # compute dtype: float32 or bfloat16; parameters are always float32
     precision: str = "default"  # of float32 matrix products: default (TF32 on GPUs, bf16 on TPUs), high or highest
+    attention: str = "auto"  # ViT: merged, xla, cudnn, or auto: the best that the device can; equal in value
     remat: bool = False  # recompute blocks in the backward pass: less memory, about a third more time
 
 
@@ -113,6 +114,7 @@ class LossConfig:
     temperature: float = 0.07  # cosine similarities are divided by it
     learn_temperature: bool = False  # start from `temperature` and train its logarithm
     same_photo_negatives: bool = False  # paper: True, two sketches of one photo repel each other
+    block_pairs: int = 1024  # larger batches are compared with so many pairs at a time; 0 = always with all at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +137,7 @@ class TrainConfig:
     """How long, in what batches, and what is kept."""
 
     batch_size: int = 16  # sketch-photo pairs a step, over all devices
+    micro_batch_size: int = 0  # pairs encoded at a time, each twice; all stay negatives; 0 = the whole batch at once
     epochs: float = 500.0  # passes over the training sketches; batches run across epoch ends
     eval_every_epochs: float = 5.0  # validation, where there is one, and a checkpoint
     checkpoint_every_steps: int = 0  # further checkpoints between evaluations; 0 = none
@@ -170,6 +173,8 @@ class LogConfig:
 
     tensorboard: bool = True
     progress: bool = True  # progress bars on standard error
+    compilation_cache: str = "auto"  # folder of compiled programs; auto: ~/.cache/effnet_jax/xla but on CPU; "" = none
+    profile_steps: tuple[int, ...] = (0, 0)  # first and last step traced into workdir/profile; (0, 0) = none
 
 
 @dataclasses.dataclass(frozen=True)

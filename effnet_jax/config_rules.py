@@ -3,8 +3,9 @@
 import dataclasses
 
 from effnet_jax.config import Config, ModelConfig
+from effnet_jax.models.attention import ATTENTION
 from effnet_jax.models.backbone import size_problem
-from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.builders import BACKBONES, HAS_BATCH_NORMS
 from effnet_jax.models.encoder import POOLING
 from effnet_jax.models.mstr import recycling_problem
 
@@ -23,6 +24,7 @@ def impossible(config: Config) -> list[str]:
         _one_of("data.cache", data.cache, ("auto", "ram", "disk", "none")),
         _one_of("model.backbone", model.backbone, tuple(BACKBONES)),
         _one_of("model.pooling", model.pooling or "mean", tuple(POOLING)),
+        _one_of("model.attention", model.attention, ("auto", *ATTENTION)),
         _one_of("model.stem", model.stem, ("linear", "conv")),
         _one_of("model.dtype", model.dtype, ("float32", "bfloat16")),
         _one_of("model.precision", model.precision, ("default", "high", "highest")),
@@ -57,11 +59,19 @@ def impossible(config: Config) -> list[str]:
          and max(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter) > 0,
          "the weights in loss must not be negative, and one of them must be above 0"),
         (loss.multi > 0, "loss.multi=0 would leave the head untrained, whose embedding retrieval compares"),
+        (loss.block_pairs >= 0, f"loss.block_pairs={loss.block_pairs} must not be negative; 0 compares all at once"),
         (optim.learning_rate > 0, f"optim.learning_rate={optim.learning_rate} must be above 0"),
         (optim.warmup_steps >= 0, f"optim.warmup_steps={optim.warmup_steps} must not be negative"),
         (optim.weight_decay >= 0, f"optim.weight_decay={optim.weight_decay} must not be negative"),
         (optim.clip_norm >= 0, f"optim.clip_norm={optim.clip_norm} must not be negative; 0 turns it off"),
         (train.batch_size >= 2, f"train.batch_size={train.batch_size}: a single pair has no negatives; take 2 or more"),
+        (train.micro_batch_size >= 0 and (not train.micro_batch_size or train.batch_size % train.micro_batch_size == 0),
+         f"train.batch_size={train.batch_size} must be a multiple of train.micro_batch_size={train.micro_batch_size}"),
+        (not (train.micro_batch_size and trsm.enabled),
+         f"train.micro_batch_size={train.micro_batch_size}: the encoders of stage 2 are frozen and keep nothing "
+         "for a gradient; leave it 0, and lower train.batch_size if the memory is short"),
+        (not (train.micro_batch_size and preset is not None and preset.batch_norms),
+         f"train.micro_batch_size={train.micro_batch_size}: {model.backbone} {HAS_BATCH_NORMS}; leave it 0"),
         (train.epochs > 0, f"train.epochs={train.epochs} must be above 0"),
         (train.eval_every_epochs > 0, f"train.eval_every_epochs={train.eval_every_epochs} must be above 0"),
         (train.checkpoint_every_steps >= 0, f"train.checkpoint_every_steps={train.checkpoint_every_steps} < 0"),
@@ -88,6 +98,9 @@ def impossible(config: Config) -> list[str]:
         (evaluation.batch_size >= 1, f"eval.batch_size={evaluation.batch_size} must be 1 or more"),
         (len(evaluation.ks) > 0 and all(k >= 1 for k in evaluation.ks), f"eval.ks={evaluation.ks}: K starts at 1"),
     ]  # fmt: skip
+    steps = config.log.profile_steps
+    traced = len(steps) == 2 and (tuple(steps) == (0, 0) or 1 <= steps[0] <= steps[1])
+    rules.append((traced, f"log.profile_steps={steps} needs a first and a last step, such as (10,12), or (0,0)"))
     for domain in ("sketch", "photo"):
         views = getattr(augment, f"{domain}_views")
         known = len(views) == 2 and all(v in ("a0", "a1", "a2") for v in views)
@@ -103,7 +116,7 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
         return []
     name, rules = model.backbone, []
     for field in dataclasses.fields(ModelConfig):
-        if field.name in ("width", "depth", "heads", "patch_size", "stem", "drop_path", "remat"):
+        if field.name in ("width", "depth", "heads", "patch_size", "stem", "attention", "drop_path", "remat"):
             value = getattr(model, field.name)
             known = field.name in preset.adjustable or value == field.default
             own = ", ".join(preset.adjustable) or "none of such fields"

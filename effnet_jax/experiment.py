@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from effnet_jax.compilation_cache import use_compilation_cache
 from effnet_jax.config import Config, ConfigError, Settings, from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
@@ -105,6 +106,7 @@ def prepare(
     if "://" in str(workdir):
         raise ConfigError(f"--workdir={workdir} must be a folder that is mounted; docs/pods.md says how for buckets.")
     workdir = Path(workdir).expanduser().absolute()
+    use_compilation_cache(config.log.compilation_cache)
     mesh = make_mesh()
     check_same("the configuration", json.dumps([config.to_dict(), str(workdir)]))
     only_first("opening --workdir", lambda: open_workdir(workdir, config, free_sections=free_sections))

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from effnet_jax import blockwise
 from effnet_jax.config import LossConfig
 from effnet_jax.models.encoder import Encoding
 
@@ -12,12 +13,12 @@ TERMS = ("multi", "intra_sketch", "intra_photo", "inter")
 
 
 def unit_norm(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    """Scale rows to unit Euclidean norm, in float32.
+    """Scale rows to unit Euclidean norm, in float32 or wider.
 
     The norm is floored inside the square root, so a zero row stays zero and its gradient is finite (the upstream
     gradient over the floor); a plain square root gives NaN there.
     """
-    x = x.astype(jnp.float32)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     squared = jnp.sum(x * x, axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(squared, NORM_FLOOR**2))
 
@@ -27,6 +28,8 @@ def info_nce(
     second: Float[Array, "b d"],
     temperature: float | Float[Array, ""] = 0.07,
     groups: Int[Array, "b"] | None = None,
+    *,
+    block_pairs: int = 0,
 ) -> Float[Array, ""]:
     """NT-Xent / InfoNCE over both sets of rows: row i of `first` and row i of `second` are partners.
 
@@ -38,6 +41,8 @@ def info_nce(
         second: their partners.
         temperature: divides the cosines; above 0.
         groups: the photo of each pair; None makes every other row a negative (the paper's behaviour).
+        block_pairs: a larger batch is compared with so many of its pairs at a time, and the (2b, 2b) matrix of
+            similarities is never held; value and gradient are the same. 0 always holds it.
 
     Returns:
         Mean over the 2b rows of -log softmax at the partner. 0 for a batch of one pair.
@@ -45,6 +50,8 @@ def info_nce(
     Source: EffNet's contrastive loss. The groups are ours.
     """
     b = first.shape[0]
+    if 0 < block_pairs < b:
+        return _info_nce_in_blocks(first, second, temperature, groups, block_pairs)
     z = unit_norm(jnp.concatenate([first, second]))  # (2b, d)
     logits = jnp.einsum("i d, j d -> i j", z, z, precision=jax.lax.Precision.HIGHEST) / temperature  # (2b, 2b)
     row = jnp.arange(2 * b)
@@ -56,6 +63,20 @@ def info_nce(
         excluded |= same & (row[None, :] != partner[:, None])
     log_normaliser = jax.nn.logsumexp(jnp.where(excluded, -jnp.inf, logits), axis=1)  # (2b,)
     return jnp.mean(log_normaliser - logits[row, partner])
+
+
+def _info_nce_in_blocks(
+    first: Float[Array, "b d"],
+    second: Float[Array, "b d"],
+    temperature: float | Float[Array, ""],
+    groups: Int[Array, "b"] | None,
+    block_pairs: int,
+) -> Float[Array, ""]:
+    z = unit_norm(jnp.stack([first, second]))  # (2, b, d), so that a sharded batch stays where it is
+    temperature = jnp.asarray(temperature, z.dtype)
+    groups = jnp.arange(z.shape[1]) if groups is None else groups
+    normaliser = blockwise.log_normaliser(z, temperature, groups, block_pairs)
+    return jnp.mean(normaliser) - jnp.mean(jnp.sum(z[0] * z[1], axis=-1)) / temperature
 
 
 def alignment_loss(
@@ -99,7 +120,8 @@ def alignment_loss(
     missing = [name for name in TERMS if name not in pairs and getattr(config, name)]
     if missing:
         raise ValueError(f"alignment_loss: {', '.join(missing)} have a weight but no augmented encodings.")
-    terms = {name: info_nce(*pairs[name], scale, groups) for name in TERMS if name in pairs}
+    blocks = config.block_pairs
+    terms = {name: info_nce(*pairs[name], scale, groups, block_pairs=blocks) for name in TERMS if name in pairs}
     if sketch.decorrelation is not None and photo.decorrelation is not None:
         terms["decorrelation"] = jnp.mean(sketch.decorrelation) + jnp.mean(photo.decorrelation)
     return weighted_total(terms, config), terms

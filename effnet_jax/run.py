@@ -14,6 +14,8 @@ from effnet_jax.config import Config, ConfigError, EvalConfig, Settings
 from effnet_jax.data.source import Split
 from effnet_jax.experiment import ON_TEST, ON_VALIDATION, Experiment, prepare
 from effnet_jax.hosts import is_first, only_first
+from effnet_jax.models.attention import choose_attention
+from effnet_jax.models.vit import PRESETS
 from effnet_jax.retrieval.embeddings import evaluate_embeddings
 from effnet_jax.retrieval.evaluator import save_embeddings
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, reciprocal_rank, summarise
@@ -24,8 +26,10 @@ from effnet_jax.stages.alignment import alignment_stage
 from effnet_jax.stages.stage import Ranked, Stage, abstract_state, fresh_state
 from effnet_jax.stages.trsm import trsm_stage
 from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.training.flops import step_flops, total_peak
 from effnet_jax.training.loop import fit
 from effnet_jax.training.optim import make_optimizer
+from effnet_jax.training.profile import profiled
 from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import make_train_step
 from effnet_jax.training.workdir import FREE_SECTIONS
@@ -53,7 +57,8 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
         InterruptedRun: SIGTERM or Ctrl-C; the state is saved.
     """
     experiment = prepare(config, workdir)
-    check_divisible("train.batch_size", experiment.config.train.batch_size, experiment.mesh)
+    for name in ("batch_size", "micro_batch_size"):
+        check_divisible(f"train.{name}", getattr(experiment.config.train, name), experiment.mesh)
     with experiment.checkpoints(clean=True) as checkpoints:
         stage = make_stage(experiment)
         train_until_done(experiment, stage, checkpoints)
@@ -87,19 +92,27 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
     if start >= experiment.total_steps:
         return state
     optimizer = make_optimizer(config.optim, experiment.total_steps)
-    with TrainLog(
-        experiment.workdir,
-        start_step=start,
-        total_steps=experiment.total_steps,
-        batch_size=config.train.batch_size,
-        tensorboard=config.log.tensorboard,
-        progress=config.log.progress,
-        writes=is_first(),
-    ) as log:
+    train_step = make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, lies=_lies(experiment, stage))
+    with (
+        TrainLog(
+            experiment.workdir,
+            start_step=start,
+            total_steps=experiment.total_steps,
+            batch_size=config.train.batch_size,
+            tensorboard=config.log.tensorboard,
+            progress=config.log.progress,
+            writes=is_first(),
+            step_flops=0.0 if config.trsm.enabled else step_flops(config),
+            peak_flops=total_peak(experiment.mesh.devices.flatten().tolist()),
+        ) as log,
+        profiled(train_step, config.log.profile_steps, start, experiment.workdir) as train_step,
+    ):
+        if config.model.backbone in PRESETS and jax.default_backend() != "cpu":
+            log.say(describe_attention(config))
         return fit(
             state,
             stage.batches(start, draw_key),
-            make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, lies=_lies(experiment, stage)),
+            train_step,
             make_selection_metrics(experiment, stage),
             total_steps=experiment.total_steps,
             log_every=config.train.log_every_steps,
@@ -110,6 +123,15 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             about=experiment.about,
             mesh=experiment.mesh,
         )
+
+
+def describe_attention(config: Config) -> str:
+    """Say which attention a ViT takes, and why."""
+    width, _, heads = PRESETS[config.model.backbone]
+    width, heads = config.model.width or width, config.model.heads or heads
+    tokens = 1 + (config.model.image_size // config.model.patch_size) ** 2
+    name, why = choose_attention(config.model.attention, config.model.dtype, tokens, heads, width // heads)
+    return f"attention: {name} ({why})"
 
 
 def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Checkpoints, key: jax.Array) -> TrainState:

@@ -74,6 +74,8 @@ def test_all_problems_come_at_once_with_their_values():
         ("model", {"weights": ""}, "model.weights is empty"),
         ("model", {"dtype": "float16"}, "float16"),
         ("train", {"batch_size": 1}, "no negatives"),
+        ("train", {"micro_batch_size": 5}, "train.batch_size=16 must be a multiple of train.micro_batch_size=5"),
+        ("loss", {"block_pairs": -1}, "loss.block_pairs=-1"),
         ("train", {"epochs": 0}, "train.epochs=0"),
         ("data", {"validation_share": 0.9}, "0..0.5"),
         ("data", {"std": (1.0, 0.0, 1.0)}, "above 0"),
@@ -89,6 +91,20 @@ def test_impossible_combinations_are_refused(section, changes, words):
     values = paper().to_dict()
     values[section] |= changes
     with pytest.raises(ConfigError, match=words.replace(".", r"\.")):
+        from_mapping(values)
+
+
+def test_micro_batches_are_refused_where_they_have_no_meaning():
+    values = paper().to_dict() | {"init_from": "runs/first"}
+    values["train"]["micro_batch_size"] = 8
+    values["trsm"]["enabled"] = True
+    with pytest.raises(ConfigError, match="micro_batch_size=8: the encoders of stage 2 are frozen"):
+        from_mapping(values)
+    values = paper().to_dict()
+    values["train"]["micro_batch_size"] = 8
+    assert from_mapping(values).train.micro_batch_size == 8
+    values["model"]["backbone"] = "resnet50"
+    with pytest.raises(ConfigError, match="micro_batch_size=8: resnet50 has batch norms"):
         from_mapping(values)
 
 

@@ -11,6 +11,8 @@ from effnet_jax.config import ModelConfig
 from effnet_jax.models import convnext, inception, resnet, swin, vgg, vit
 from effnet_jax.models.backbone import Backbone
 
+HAS_BATCH_NORMS = "has batch norms, whose statistics are those of the whole batch"  # so it cannot be encoded in parts
+
 
 def _vit(config: ModelConfig, rngs: nnx.Rngs, *, width: int, depth: int, heads: int) -> Backbone:
     return vit.ViT(
@@ -22,6 +24,7 @@ def _vit(config: ModelConfig, rngs: nnx.Rngs, *, width: int, depth: int, heads: 
         dtype=jnp.dtype(config.dtype),
         remat=config.remat,
         stem=config.stem,
+        attention=config.attention,
         rngs=rngs,
     )
 
@@ -89,6 +92,7 @@ class Preset(NamedTuple):
         least: smallest image size, pixels; 0: the patch size rules.
         multiple: the image size must be a multiple of it.
         pooling: its own.
+        batch_norms: whether it has them.
     """
 
     build: Callable[[ModelConfig, nnx.Rngs], Backbone]
@@ -99,6 +103,7 @@ class Preset(NamedTuple):
     heads: int = 0
     least: int = 0
     multiple: int = 1
+    batch_norms: bool = False
 
 
 def _vit_preset(name: str) -> Preset:
@@ -106,7 +111,7 @@ def _vit_preset(name: str) -> Preset:
     return Preset(
         partial(_vit, width=width, depth=depth, heads=heads),
         f"timm/{name}_patch16_224.augreg_in21k_ft_in1k",
-        ("width", "depth", "heads", "patch_size", "stem", "remat"),
+        ("width", "depth", "heads", "patch_size", "stem", "attention", "remat"),
         "cls",
         width,
         heads,
@@ -134,7 +139,7 @@ def _convnext_preset(tag: str, width: int, depths: tuple[int, int, int, int]) ->
 
 def _resnet_preset(tag: str, depths: tuple[int, int, int, int], bottleneck: bool) -> Preset:
     build = partial(_resnet, depths=depths, bottleneck=bottleneck)
-    return Preset(build, f"timm/{tag}", ("width", "depth"), "max", 64, least=resnet.LEAST)
+    return Preset(build, f"timm/{tag}", ("width", "depth"), "max", 64, least=resnet.LEAST, batch_norms=True)
 
 
 # The tags were trained by the architectures' authors or torchvision. Sizes: Liu et al. 2021 and 2022, He et al. 2016.
@@ -149,5 +154,7 @@ BACKBONES: dict[str, Preset] = {
     "vgg16": Preset(_vgg, "timm/vgg16.tv_in1k", ("width",), "max", 64, least=vgg.LEAST),
     "resnet18": _resnet_preset("resnet18.tv_in1k", (2, 2, 2, 2), False),
     "resnet50": _resnet_preset("resnet50.tv_in1k", (3, 4, 6, 3), True),
-    "inception_v3": Preset(_inception, "timm/inception_v3.tv_in1k", (), "max", 32, least=inception.LEAST),
+    "inception_v3": Preset(
+        _inception, "timm/inception_v3.tv_in1k", (), "max", 32, least=inception.LEAST, batch_norms=True
+    ),
 }

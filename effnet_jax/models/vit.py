@@ -12,8 +12,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from effnet_jax.models.attention import ATTENTION, choose_attention
 from effnet_jax.models.backbone import Backbone, check_images
-from effnet_jax.models.layers import Mlp, dense_init, layer_norm, per_token
+from effnet_jax.models.layers import Mlp, dense_init, gelu, layer_norm, per_token
 
 # width d, blocks, heads k; Dosovitskiy et al. 2021 (B, L) and Touvron et al. 2021 (Ti, S)
 PRESETS: dict[str, tuple[int, int, int]] = {
@@ -29,32 +30,26 @@ POSITION_STD = 0.2  # about the size of a patch's content, so that position is h
 class Attention(nnx.Module):
     """Multi-head self-attention with one fused projection to queries, keys and values."""
 
-    def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.heads = heads
+    def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs, attention: str = "auto"):
+        self.heads, self.attention = heads, attention
         self.qkv = nnx.Linear(width, 3 * width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
         self.proj = nnx.Linear(width, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-        """Attend over the tokens; the softmax is taken in float32 whatever the compute dtype."""
-        b = x.shape[0]
-        query, key, value = rearrange(
-            per_token(self.qkv, x), "b n (three k e) -> three (b k) n e", three=3, k=self.heads
-        )  # each (b k, n, e)
-        query = query * query.shape[-1] ** -0.5
-        logits = jnp.einsum("c n e, c m e -> c n m", query, key, preferred_element_type=jnp.float32)
-        # Dividing after the product touches n e numbers a head instead of n m.
-        weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
-        attended = jnp.einsum("c n m, c m e -> c n e", weights.astype(x.dtype), value)
-        attended = (attended / jnp.sum(weights, axis=-1, keepdims=True)).astype(x.dtype)
-        return per_token(self.proj, rearrange(attended, "(b k) n e -> b n (k e)", b=b))
+        """Attend over the tokens."""
+        qkv = per_token(self.qkv, x)
+        name, _ = choose_attention(self.attention, qkv.dtype, x.shape[1], self.heads, x.shape[2] // self.heads)
+        return per_token(self.proj, ATTENTION[name](qkv, self.heads))
 
 
 class Block(nnx.Module):
     """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float, *, dtype: DTypeLike, rngs: nnx.Rngs, attention: str = "auto"
+    ):
         self.norm1 = layer_norm(width, dtype, rngs)
-        self.attn = Attention(width, heads, dtype=dtype, rngs=rngs)
+        self.attn = Attention(width, heads, dtype=dtype, rngs=rngs, attention=attention)
         self.norm2 = layer_norm(width, dtype, rngs)
         self.mlp = Mlp(width, int(width * mlp_ratio), dtype=dtype, rngs=rngs)
 
@@ -102,7 +97,7 @@ class ConvStem(nnx.Module):
         """Turn images into one token a patch, in raster order."""
         x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = jax.nn.gelu(norm(convolution(x)), approximate=False)
+            x = gelu(norm(convolution(x)))
         return rearrange(x, "b i j d -> b (i j) d")
 
 
@@ -121,6 +116,7 @@ class ViT(Backbone):
         mlp_ratio: hidden width of the MLP over `width`.
         dtype: compute dtype, jnp.float32 or jnp.bfloat16.
         stem: "linear" (timm's patch embedding) or "conv" (see ConvStem).
+        attention: "auto" or a key of attention.ATTENTION.
         remat: recompute the blocks in the backward pass, which keeps one (b, n, d) tensor a block in memory.
         rngs: source of the initialisation key (stream `params`).
 
@@ -145,6 +141,7 @@ class ViT(Backbone):
         dtype: DTypeLike = jnp.float32,
         remat: bool = False,
         stem: str = "linear",
+        attention: str = "auto",
         rngs: nnx.Rngs,
     ):
         if width % heads:
@@ -169,7 +166,9 @@ class ViT(Backbone):
         )
         self.cls_token = nnx.Param(jax.random.normal(rngs.params(), (1, 1, width)) * 1e-6)
         self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + self.patches, width)) * POSITION_STD)
-        self.blocks = nnx.List([Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs) for _ in range(depth)])
+        self.blocks = nnx.List(
+            [Block(width, heads, mlp_ratio, dtype=dtype, rngs=rngs, attention=attention) for _ in range(depth)]
+        )
         self.norm = layer_norm(width, dtype, rngs)
 
     def __call__(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Float[Array, "b n d"]:

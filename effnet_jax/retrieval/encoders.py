@@ -30,7 +30,7 @@ from effnet_jax.weights.names import nest
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 TRSM_PREFIX, STATS_PREFIX = "trsm.", "batch_stats."  # of the names of tensors that are not encoder parameters
-_NO_EFFECT = ("weights", "remat")  # fields of ModelConfig that change no output of trained parameters
+_NO_EFFECT = ("weights", "attention", "remat")  # fields of ModelConfig that change no output of trained parameters
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

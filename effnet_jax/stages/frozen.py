@@ -20,7 +20,7 @@ from effnet_jax.training.workdir import CHECKPOINTS, has_checkpoints, write_json
 ENCODERS = "encoders"  # subfolder of a stage-2 run, and the JSON beside it
 # How the encoders compute may differ; what they are, and what they saw, may not.
 FREE = {
-    "model": ("weights", "dtype", "precision", "remat"),
+    "model": ("weights", "dtype", "precision", "attention", "remat"),
     "data": ("dir", "tfds_dir", "cache", "cache_dir", "workers"),
 }
 

@@ -1,12 +1,18 @@
 """The stage-1 objective as the training step sees it: augment, encode both domains, align."""
 
+from functools import partial
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import Config
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.losses import alignment_loss
+from effnet_jax.models.builders import HAS_BATCH_NORMS
 from effnet_jax.models.effnet import FunctionalEffNet
+from effnet_jax.training.micro_batches import in_micro_batches
 from effnet_jax.training.state import Variables
 from effnet_jax.training.step import Batch, BatchStats, Objective, Params, Scalars
 from effnet_jax.training.views import ANCHOR, AUGMENTED, encoder_keys, make_views
@@ -23,19 +29,37 @@ def init_variables(model: FunctionalEffNet, config: Config, key: Key[Array, ""])
 def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocessing: Preprocessing) -> Objective:
     """Make the function (params, batch_stats, batch, key) -> (loss, (terms, new batch_stats)) to differentiate.
 
-    The augmented view is made only where its term has a weight.
+    The augmented view is made only where its term has a weight. With train.micro_batch_size the rows are encoded in
+    parts, and still compared with all others.
+
+    Raises:
+        ValueError: micro-batches of a model with batch norms, whose statistics are those of the whole batch.
     """
+    micro = config.train.micro_batch_size
+    if micro and jax.tree.leaves(jax.eval_shape(model.init_batch_stats)):
+        raise ValueError(f"train.micro_batch_size={micro}: {config.model.backbone} {HAS_BATCH_NORMS}")
     views = make_views(config.augment, preprocessing)
 
     def wanted(domain: str) -> tuple[int, ...]:
         return (ANCHOR, AUGMENTED) if getattr(config.loss, f"intra_{domain}") else (ANCHOR,)
 
+    def encode(params: Params, batch_stats: BatchStats, batch: Batch, key: Key[Array, ""]) -> Any:
+        images = [views(domain, batch, key, wanted(domain)) for domain in ("sketch", "photo")]
+        draws = [encoder_keys(domain, batch, key, wanted(domain)) for domain in ("sketch", "photo")]
+        return model.encode_views(params["model"], batch_stats, *images, *draws)
+
+    def encode_row_by_row(params: Params, key: Key[Array, ""], batch: Batch) -> Any:
+        sides, _ = encode(params, {}, batch, key)
+        # no term looks at the tokens, and those of all rows would be most of the memory
+        return [[view._replace(tokens=view.tokens[:, :0]) for view in side] for side in sides]
+
     def objective(
         params: Params, batch_stats: BatchStats, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], tuple[Scalars, BatchStats]]:
-        images = [views(domain, batch, key, wanted(domain)) for domain in ("sketch", "photo")]
-        draws = [encoder_keys(domain, batch, key, wanted(domain)) for domain in ("sketch", "photo")]
-        (sketches, photos), batch_stats = model.encode_views(params["model"], batch_stats, *images, *draws)
+        if micro and micro < len(batch["position"]):
+            sketches, photos = in_micro_batches(partial(encode_row_by_row, params, key), batch, micro)
+        else:
+            (sketches, photos), batch_stats = encode(params, batch_stats, batch, key)
         temperature = jnp.exp(params["log_temperature"]) if config.loss.learn_temperature else config.loss.temperature
         loss, terms = alignment_loss(
             sketches[0],

@@ -1,6 +1,7 @@
 """The stage-2 objective: TRSM on tokens of the frozen encoders, for sketches with their own photos or with all."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,7 @@ def make_trsm_objective(config: Config, trsm: FunctionalTRSM) -> Objective:
         temperature = jnp.exp(params["log_temperature"]) if config.loss.learn_temperature else config.loss.temperature
         temperature = jnp.asarray(temperature, jnp.float32)
         groups = None if config.loss.same_photo_negatives else batch["photo_index"]
+        contrast = partial(info_nce, temperature=temperature, groups=groups, block_pairs=config.loss.block_pairs)
         photos, sketches = batch["photo_anchor"], batch["sketch_anchor"]
         if every:
             pairs = with_all(params["trsm"], photos, sketches, keys("anchor"), batch["position"])
@@ -75,14 +77,14 @@ def make_trsm_objective(config: Config, trsm: FunctionalTRSM) -> Objective:
         else:
             anchor = with_own(params["trsm"], photos, sketches, keys("anchor"))
             terms = {
-                "multi": info_nce(anchor.sketch_embedding, anchor.photo_embedding, temperature, groups),
-                "inter": info_nce(anchor.sketch_feature, anchor.photo_feature, temperature, groups),
+                "multi": contrast(anchor.sketch_embedding, anchor.photo_embedding),
+                "inter": contrast(anchor.sketch_feature, anchor.photo_feature),
             }
         if "photo_augmented" in batch:
             augmented = with_own(params["trsm"], batch["photo_augmented"], batch["sketch_augmented"], keys("augmented"))
             terms |= {
-                "intra_sketch": info_nce(augmented.sketch_feature, anchor.sketch_feature, temperature, groups),
-                "intra_photo": info_nce(augmented.photo_feature, anchor.photo_feature, temperature, groups),
+                "intra_sketch": contrast(augmented.sketch_feature, anchor.sketch_feature),
+                "intra_photo": contrast(augmented.photo_feature, anchor.photo_feature),
             }
         return weighted_total(terms, weights), ({**terms, "temperature": temperature}, batch_stats)
 

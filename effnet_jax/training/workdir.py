@@ -14,7 +14,7 @@ from effnet_jax.files import replacing
 
 # These say where and how, not what: a run may be resumed with others. The split hash guards the data itself.
 FREE_SECTIONS = ("log", "parallel")
-FREE_FIELDS = ("data.dir", "data.tfds_dir", "data.cache", "data.cache_dir", "data.workers")
+FREE_FIELDS = ("data.dir", "data.tfds_dir", "data.cache", "data.cache_dir", "data.workers", "model.attention")
 CHECKPOINTS = "checkpoints"  # subfolder of a run
 PACKAGES = ("effnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "pillow")
 

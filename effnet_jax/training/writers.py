@@ -30,6 +30,8 @@ class TrainLog:
         start_step: lines after it, left by a run that was killed after its last checkpoint, are dropped.
         total_steps: length of the run, for the bar.
         batch_size: pairs a step, for pairs/s.
+        step_flops: floating-point operations of a step, for TFLOP/s; 0 where they are not counted.
+        peak_flops: of all devices together, FLOP/s, for the share of it (MFU); None where it is not known.
         tensorboard: also write TensorBoard events.
         progress: show a bar (on a terminal) or console lines (elsewhere).
         writes: False on all hosts but the first, which only check that the loss is finite.
@@ -45,11 +47,14 @@ class TrainLog:
         tensorboard: bool,
         progress: bool,
         writes: bool = True,
+        step_flops: float = 0.0,
+        peak_flops: float | None = None,
     ):
         progress, tensorboard = progress and writes, tensorboard and writes
         self._writes = writes
         self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []
         self._batch_size = batch_size
+        self._step_flops, self._peak = step_flops, peak_flops
         self._mark = (time.monotonic(), start_step)
         self._last_line = 0.0
         self._total = total_steps
@@ -97,10 +102,16 @@ class TrainLog:
         step = fetched[-1][0]
         mean = {f"train/{k}": float(np.mean([s[k] for _, s in fetched])) for k in fetched[0][1]}
         now = time.monotonic()
-        mean["train/pairs_per_s"] = (step - self._mark[1]) * self._batch_size / max(now - self._mark[0], 1e-9)
+        rate = (step - self._mark[1]) / max(now - self._mark[0], 1e-9)  # steps a second
+        mean["train/pairs_per_s"] = rate * self._batch_size
+        if self._step_flops:
+            mean["train/tflops_per_s"] = 1e-12 * rate * self._step_flops
+        if self._step_flops and self._peak:
+            mean["train/mfu"] = rate * self._step_flops / self._peak
         self._mark = (now, step)
         self.write(step, mean)
         note = f"loss {mean['train/loss']:.4f}  {mean['train/pairs_per_s']:.1f} pairs/s"
+        note += f"  MFU {100 * mean['train/mfu']:.0f} %" if "train/mfu" in mean else ""
         self._bar.update(self._task, completed=step, note=note)
         if self._bar.disable and self._say and now - self._last_line > CONSOLE_SECONDS:
             self._last_line = now

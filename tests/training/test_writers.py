@@ -30,6 +30,26 @@ def test_means_over_the_interval(tmp_path):
     assert line["train/pairs_per_s"] > 0
 
 
+def test_operations_a_second_and_their_share_of_the_peak(tmp_path):
+    rates = {
+        "flops": {"step_flops": 2e12},
+        "both": {"step_flops": 2e12, "peak_flops": 8e12},
+        "peak": {"peak_flops": 1.0},
+    }
+    for name, given in rates.items():
+        (tmp_path / name).mkdir()
+        with TrainLog(
+            tmp_path / name, start_step=0, total_steps=9, batch_size=4, tensorboard=False, progress=False, **given
+        ) as out:
+            out.add(1, scalars(1.0))
+            out.flush()
+    (flops,), (both,), (peak,) = (read(tmp_path / name) for name in rates)
+    assert "train/mfu" not in flops
+    assert "train/tflops_per_s" not in peak
+    assert flops["train/tflops_per_s"] == pytest.approx(2 * flops["train/pairs_per_s"] / 4)
+    assert both["train/mfu"] == pytest.approx(both["train/tflops_per_s"] / 8)
+
+
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_terms(tmp_path):
     with log(tmp_path) as out:
         out.add(1, scalars(1.0))

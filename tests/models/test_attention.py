@@ -1,0 +1,47 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from effnet_jax.models import attention
+from effnet_jax.models.attention import ATTENTION, choose_attention
+
+SHAPE = {"tokens": 7, "heads": 2, "head_width": 4}
+
+
+def test_implementations_are_equal_in_value_and_gradient():
+    qkv = jnp.asarray(np.random.default_rng(0).standard_normal((3, 7, 24)), jnp.float32)
+    results = []
+    for name in ("merged", "xla"):
+        both = jax.jit(jax.value_and_grad(lambda x, name=name: jnp.sum(ATTENTION[name](x, 2) ** 3)))
+        results.append((ATTENTION[name](qkv, 2), *both(qkv)))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_stays_close_to_float32():
+    qkv = jnp.asarray(np.random.default_rng(0).standard_normal((3, 7, 24)), jnp.float32)
+    for name in ("merged", "xla"):
+        half = ATTENTION[name](qkv.astype(jnp.bfloat16), 2)
+        assert half.dtype == jnp.bfloat16
+        assert np.abs(half.astype(jnp.float32) - ATTENTION[name](qkv, 2)).max() < 0.05
+
+
+def test_auto_on_this_machine_and_explicit_names():
+    assert choose_attention("xla", jnp.float32, **SHAPE) == ("xla", "as configured")
+    if jax.default_backend() == "cpu":
+        assert choose_attention("auto", jnp.bfloat16, **SHAPE) == ("merged", "auto, on cpu")
+
+
+def test_on_gpus_cudnn_is_tried_and_its_failure_is_told(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert choose_attention("auto", jnp.float32, **SHAPE)[0] == "xla"
+    monkeypatch.setattr(attention, "cudnn_problem", lambda *shape: "")
+    assert choose_attention("auto", jnp.bfloat16, **SHAPE) == ("cudnn", "auto")
+    monkeypatch.setattr(attention, "cudnn_problem", lambda *shape: "XlaRuntimeError: no engine")
+    assert choose_attention("auto", jnp.bfloat16, **SHAPE) == ("xla", "auto; cudnn cannot: XlaRuntimeError: no engine")
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="needs a machine without cuDNN")
+def test_without_cudnn_the_trial_says_why():
+    assert attention.cudnn_problem(7, 2, 4)
