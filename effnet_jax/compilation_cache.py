@@ -12,8 +12,8 @@ def use_compilation_cache(folder: str = "auto") -> str:
 
     Args:
         folder: "auto" is ~/.cache/effnet_jax/xla on GPUs and TPUs and none on CPU, whose compiled code runs only on
-            processors like the one that made it; a folder that jax has already, by JAX_COMPILATION_CACHE_DIR or otherwise,
-            goes before that. "" is none.
+            processors like the one that made it; a folder that jax has already, by JAX_COMPILATION_CACHE_DIR or
+            otherwise, goes before that. "" is none.
 
     Returns:
         The folder in use, "" for none.
