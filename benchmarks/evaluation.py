@@ -3,8 +3,8 @@
     python benchmarks/evaluation.py [--backbone vit_tiny] [--sketches 275] [--photos 120] [--size 224] [--rounds 3]
 
 Embeds all sketches and photos from uint8 images in batches, and ranks the gallery for each sketch; the defaults are
-Clothes-V1's test set. The sides take turns. Printed are medians, their ratio and the floor: the FLOPs of the encoders at
-the speed of this machine's best matrix product at the MLP's shapes.
+Clothes-V1's test set. The sides take turns. Printed are medians, their ratio and the floor: the FLOPs of the encoders
+at the speed of this machine's best matrix product at the MLP's shapes.
 """
 
 import argparse

@@ -26,7 +26,8 @@ def run(given: argparse.Namespace, pairs: int, *flags: str) -> dict[str, Any] | 
     """Measure in a process of its own; gives the last line of the complaint where it fails."""
     program = str(Path(__file__).with_name("train_step.py"))
     command = [sys.executable, program, "--json", f"--backbone={given.backbone}",
-               f"--size={given.size}", f"--depth={given.depth}", f"--pairs={pairs}", f"--rounds={given.rounds}"]  # fmt: skip
+               f"--size={given.size}", f"--depth={given.depth}", f"--pairs={pairs}",
+               f"--rounds={given.rounds}"]  # fmt: skip
     done = subprocess.run([*command, *flags], capture_output=True, text=True)
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["no message"])[-1]
