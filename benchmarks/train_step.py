@@ -145,7 +145,7 @@ def measure(config: Config, variants: list[str], rounds: int, ours: bool = True)
     pairs = config.train.batch_size
     batch = make_batch(pairs, config.model.image_size)
     sides = {OURS: our_side(config, batch)} if ours else {}
-    if importlib.util.find_spec("torch"):
+    if variants and importlib.util.find_spec("torch"):
         sides |= {f"PyTorch {variant}": torch_side(config, batch, variant) for variant in variants}
     times, processor = take_turns(sides, rounds)
     return {
