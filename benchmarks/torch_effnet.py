@@ -71,28 +71,37 @@ def rotated_view(images: torch.Tensor, size: int) -> torch.Tensor:
     return F.grid_sample(images, grid, mode="nearest", align_corners=False)
 
 
+VARIANTS = {  # name -> (bfloat16 autocast, torch.compile with fused Adam)
+    "eager": (False, False),
+    "autocast": (True, False),
+    "compiled": (False, True),
+    "compiled autocast": (True, True),
+}
+
+
 class TrainStep:
-    """Model, optimiser and one step on a uint8 batch.
+    """Model, optimiser and one step on a uint8 batch, channels last as the loader gives it.
 
     Args:
         width: token width; depth, heads, size, patch likewise as in the library's ModelConfig.
         device: cpu or cuda.
         autocast: bfloat16 autocast.
-        compiled: torch.compile on the loss, fused Adam where the device has it.
+        compiled: torch.compile on the loss, and the fused Adam.
     """
 
     def __init__(self, *, width: int, depth: int, heads: int, size: int, patch: int, embedding: int,
                  device: str = "cpu", autocast: bool = False, compiled: bool = False):  # fmt: skip
         torch.manual_seed(0)
+        torch.set_float32_matmul_precision("high")  # TF32 on GPUs, as XLA does by default
         self.size, self.device, self.autocast = size, device, autocast
         arguments = (width, depth, heads, size, patch, embedding)
         self.sketch, self.photo = Encoder(*arguments).to(device), Encoder(*arguments).to(device)
         parameters = [*self.sketch.parameters(), *self.photo.parameters()]
-        fused = compiled and device == "cuda"
-        self.optimizer = torch.optim.Adam(parameters, lr=6e-6, weight_decay=1e-4, fused=fused)
+        self.optimizer = torch.optim.Adam(parameters, lr=6e-6, weight_decay=1e-4, fused=compiled)
         self.loss = torch.compile(self._loss) if compiled else self._loss
 
     def _views(self, plain: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        # a permuted view of rows that end in RGB is what torch calls channels_last; nothing is copied
         channels_first = [x.permute(0, 3, 1, 2).float() / 255 for x in (plain, source)]
         return torch.cat([channels_first[0], rotated_view(channels_first[1], self.size)])
 
@@ -107,8 +116,44 @@ class TrainStep:
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> float:
         """Take one step; waits for the loss, so that it can be timed."""
+        batch = {name: rows.to(self.device, non_blocking=True) for name, rows in batch.items()}
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(batch)
         loss.backward()
         self.optimizer.step()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
         return float(loss.detach())
+
+
+class Evaluate:
+    """Embed sketches and photos and count the rank of each true photo.
+
+    Args:
+        encoder: arguments of Encoder.
+        device: cpu or cuda.
+        autocast: bfloat16 autocast.
+        compiled: torch.compile on the encoders.
+    """
+
+    def __init__(self, *encoder: int, device: str = "cpu", autocast: bool = False, compiled: bool = False):
+        torch.manual_seed(0)
+        self.device, self.autocast = device, autocast
+        encoders = [Encoder(*encoder).to(device).eval() for _ in range(2)]
+        self.encoders = [torch.compile(one) if compiled else one for one in encoders]
+
+    def __call__(self, sketches: torch.Tensor, photos: torch.Tensor, truth: torch.Tensor, batch: int) -> torch.Tensor:
+        """Give the rank of each sketch's photo, best 1; ties go to the true photo."""
+        with torch.inference_mode():
+            z = [self._embed(one, images, batch) for one, images in zip(self.encoders, (sketches, photos), strict=True)]
+            scores = z[0] @ z[1].T  # (s, g)
+            true = scores.gather(1, truth.to(self.device)[:, None])
+            return (1 + (scores > true).sum(1)).cpu()
+
+    def _embed(self, encoder: nn.Module, images: torch.Tensor, batch: int) -> torch.Tensor:
+        parts = []
+        for rows in images.split(batch):
+            pixels = rows.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
+                parts.append(F.normalize(encoder(pixels)[1].float(), dim=1))
+        return torch.cat(parts)

@@ -1,37 +1,49 @@
 """One training step of EffNet, beside the same step in plain PyTorch; side by side in one run.
 
     python benchmarks/train_step.py [--backbone vit_tiny] [--pairs 16] [--size 224] [--rounds 5]
+    python benchmarks/train_step.py --backbone vit_base --pairs 256 --dtype bfloat16 --torch "compiled autocast"
 
 The step is the paper's: A0 and A1 of sketch and photo from uint8 images, two encoders, four InfoNCE terms, gradients,
-Adam with L2. The two sides take turns; both medians and their ratio are printed, and the share of the matrix product's
-speed on this machine, for the FLOPs that the matrix products of the step need (three times the forward pass).
-Without torch (`pip install -e ".[torch]"`) only our side runs.
+Adam with L2. The sides take turns. Printed are medians and their ratios, in CPU seconds too, in which other work of a
+busy machine does not count; the share of the best matrix product that this machine reaches at the shapes of the MLP,
+for the FLOPs that the step needs (effnet_jax/training/flops.py); and where the device's peak is known, the share of
+that (MFU). `--torch` names the PyTorch variants: eager, autocast, compiled, "compiled autocast", or none. `--alone`
+measures each side in a process of its own and gives its peak memory.
+Needs jax, flax, optax, numpy, einops and jaxtyping; torch (`pip install -e ".[torch]"`) for its side.
 """
 
 import argparse
 import dataclasses
 import importlib
 import importlib.util
+import json
 import os
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs room on the same GPU
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effnet_jax.config import Config, ModelConfig
+from effnet_jax.config import Config, ModelConfig, TrainConfig
 from effnet_jax.data.preprocessing import Preprocessing, source_size
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.vit import PRESETS
 from effnet_jax.sharding import make_mesh, put_batch, replicated
+from effnet_jax.training.flops import peak_flops, step_flops
 from effnet_jax.training.objective import init_variables, make_alignment_objective
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.state import make_state
 from effnet_jax.training.step import make_train_step
 
-IMAGES_A_PAIR = 4  # two views of sketch and photo
+OURS = "effnet_jax"
 
 
 def make_batch(pairs: int, size: int) -> dict[str, np.ndarray]:
@@ -63,25 +75,23 @@ def our_side(config: Config, batch: dict[str, np.ndarray]) -> Callable[[], None]
     def call() -> None:
         nonlocal state
         state, scalars = step(state, put_batch(batch, mesh))
-        jax.block_until_ready(scalars)
+        jax.block_until_ready((state.params, scalars))
 
     return call
 
 
-def torch_side(config: Config, batch: dict[str, np.ndarray]) -> Callable[[], None]:
-    """Build the eager PyTorch step on the same batch."""
+def torch_side(config: Config, batch: dict[str, np.ndarray], variant: str) -> Callable[[], None]:
+    """Build the PyTorch step on the same batch."""
     torch = importlib.import_module("torch")
     theirs = importlib.import_module("torch_effnet")
     torch.set_num_threads(os.cpu_count() or 1)
     width, depth, heads = sizes(config.model)
+    autocast, compiled = theirs.VARIANTS[variant]
     step = theirs.TrainStep(
-        width=width,
-        depth=depth,
-        heads=heads,
-        size=config.model.image_size,
-        patch=config.model.patch_size,
-        embedding=config.model.embedding_size,
-    )
+        width=width, depth=depth, heads=heads, size=config.model.image_size, patch=config.model.patch_size,
+        embedding=config.model.embedding_size, device="cuda" if torch.cuda.is_available() else "cpu",
+        autocast=autocast, compiled=compiled,
+    )  # fmt: skip
     tensors = {name: torch.from_numpy(rows) for name, rows in batch.items() if rows.dtype == np.uint8}
 
     def call() -> None:
@@ -96,27 +106,96 @@ def sizes(model: ModelConfig) -> tuple[int, int, int]:
     return model.width or width, model.depth or depth, model.heads or heads
 
 
-def step_flops(model: ModelConfig, pairs: int) -> float:
-    """Count the floating-point operations of the matrix products of one step: three forward passes' worth."""
-    d, depth, _ = sizes(model)
-    patches = (model.image_size // model.patch_size) ** 2
-    n = patches + 1
-    block = 2 * n * 12 * d * d + 4 * n * n * d  # qkv, proj and MLP; attention logits and values
-    forward = 2 * patches * 3 * model.patch_size**2 * d + depth * block
-    return 3.0 * IMAGES_A_PAIR * pairs * forward
+def product_speed(model: ModelConfig, pairs: int) -> float:
+    """Measure this machine's best matrix product at the shapes of the MLP, in the compute dtype, FLOP/s."""
+    rows, width = 2 * pairs * (1 + (model.image_size // model.patch_size) ** 2), sizes(model)[0]
+    product = jax.jit(lambda a, b: a @ b)
+    best = 0.0
+    for m, k, n in ((rows, width, 4 * width), (rows, 4 * width, width), (width, rows, 4 * width)):
+        a, b = jnp.ones((m, k), jnp.dtype(model.dtype)), jnp.ones((k, n), jnp.dtype(model.dtype))
+        product(a, b).block_until_ready()
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            product(a, b).block_until_ready()
+            times.append(time.perf_counter() - started)
+        best = max(best, 2.0 * m * k * n / statistics.median(times))
+    return best
 
 
-def product_speed() -> float:
-    """Measure this machine's float32 matrix product, FLOP/s."""
-    edge = 2048
-    product = jax.jit(lambda a: a @ a)
-    a = jnp.ones((edge, edge), jnp.float32)
-    times = []
-    for _ in range(6):
-        started = time.perf_counter()
-        product(a).block_until_ready()
-        times.append(time.perf_counter() - started)
-    return 2 * edge**3 / statistics.median(times[1:])
+Times = dict[str, list[float]]
+
+
+def take_turns(sides: dict[str, Callable[[], None]], rounds: int) -> tuple[Times, Times]:
+    """Time one call of each side, round by round, by the clock and in processor seconds; the first round compiles."""
+    clock: Times = {name: [] for name in sides}
+    processor: Times = {name: [] for name in sides}
+    for round_ in range(rounds + 1):
+        for name, call in sides.items():
+            started, worked = time.perf_counter(), time.process_time()
+            call()
+            if round_:
+                clock[name].append(time.perf_counter() - started)
+                processor[name].append(time.process_time() - worked)
+    return clock, processor
+
+
+def measure(config: Config, variants: list[str], rounds: int, ours: bool = True) -> dict[str, Any]:
+    """Measure the sides that can be had, and what their speed is compared with."""
+    pairs = config.train.batch_size
+    batch = make_batch(pairs, config.model.image_size)
+    sides = {OURS: our_side(config, batch)} if ours else {}
+    if variants and importlib.util.find_spec("torch"):
+        sides |= {f"PyTorch {variant}": torch_side(config, batch, variant) for variant in variants}
+    times, processor = take_turns(sides, rounds)
+    return {
+        "times": times,
+        "median_s": {name: statistics.median(values) for name, values in times.items()},
+        "processor_s": {name: statistics.median(values) for name, values in processor.items()},
+        "by_round": {name: statistics.median(b / a for a, b in zip(times[OURS], values, strict=True))
+                     for name, values in times.items() if ours and name != OURS},
+        "flops": step_flops(config),
+        "product": product_speed(config.model, pairs),
+        "peak": peak_flops(jax.devices()[0].device_kind),
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }  # fmt: skip
+
+
+def show(config: Config, found: dict[str, Any], rounds: int) -> None:
+    """Print what was measured."""
+    model, pairs, flops, product = config.model, config.train.batch_size, found["flops"], found["product"]
+    print(f"{model.backbone} at {model.image_size}, {pairs} pairs, {model.dtype}: {1e-9 * flops:.0f} GFLOP a step")
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores{load}, {rounds} rounds")
+    print(f"best matrix product at these shapes: {1e-9 * product:.0f} GFLOP/s, so the floor is {flops / product:.4f} s")
+    peak, heads = found["peak"], ("median s", "min s", "CPU s", "pairs/s", "GFLOP/s", "share")
+    print(f"{'':28}" + "".join(f"{head:>10}" for head in (*heads, *["MFU"][: bool(peak)])))
+    for name, values in found["times"].items():
+        median = found["median_s"][name]
+        rate = flops / median
+        line = f"{name:28}{median:10.4f}{min(values):10.4f}{found['processor_s'][name]:10.4f}{pairs / median:10.2f}"
+        print(line + f"{1e-9 * rate:10.0f}{rate / product:10.2f}" + (f"{rate / peak:10.3f}" if peak else ""))
+    for name, ratio in found["by_round"].items():
+        medians = found["median_s"][name] / found["median_s"][OURS]
+        work = found["processor_s"][name] / found["processor_s"][OURS]
+        print(f"ratio, {name} over ours: {medians:.2f} of the medians, {ratio:.2f} by round, {work:.2f} in CPU seconds")
+
+
+def alone(arguments: list[str], variants: list[str]) -> None:
+    """Run each side in a process of its own and print its time and peak memory."""
+    for name, chosen in ((OURS, "none"), *((f"PyTorch {v}", v) for v in variants)):
+        command = [
+            sys.executable,
+            __file__,
+            *arguments,
+            "--torch",
+            chosen,
+            "--json",
+            *["--without_ours"][: chosen != "none"],
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found = json.loads(done.stdout.splitlines()[-1])
+        print(f"{name:28} {found['median_s'][name]:.3f} s, peak memory of the process {found['peak_rss_mb']:.0f} MB")
 
 
 def main() -> None:
@@ -124,35 +203,31 @@ def main() -> None:
     parser.add_argument("--backbone", default="vit_tiny", choices=sorted(PRESETS))
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--depth", type=int, default=0, help="blocks; 0 = the backbone's")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--attention", default="auto")
+    parser.add_argument("--remat", action="store_true", help="recompute blocks in the backward pass")
+    parser.add_argument("--micro", type=int, default=0, help="pairs of a micro-batch; 0 = all at once")
+    parser.add_argument("--torch", nargs="*", default=["eager"], help="PyTorch variants, or none")
+    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--without_ours", action="store_true")
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    config = Config(model=dataclasses.replace(ModelConfig(), backbone=given.backbone, image_size=given.size))
-    batch = make_batch(given.pairs, given.size)
-    sides = {"effnet_jax": our_side(config, batch)}
-    if importlib.util.find_spec("torch"):
-        sides["PyTorch, eager"] = torch_side(config, batch)
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for round_ in range(given.rounds + 1):  # the first compiles and is not counted
-        for name, call in sides.items():
-            started = time.perf_counter()
-            call()
-            if round_:
-                times[name].append(time.perf_counter() - started)
-
-    flops, peak = step_flops(config.model, given.pairs), product_speed()
-    print(f"{given.backbone} at {given.size}, {given.pairs} pairs, float32: {1e-9 * flops:.0f} GFLOP a step")
-    print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores, {given.rounds} rounds")
-    print(f"matrix product alone: {1e-9 * peak:.0f} GFLOP/s, so the floor is {flops / peak:.2f} s")
-    print(f"{'':20}{'median s':>9}{'min s':>9}{'pairs/s':>9}{'GFLOP/s':>9}{'share':>7}")
-    for name, values in times.items():
-        median = statistics.median(values)
-        rate = flops / median
-        print(
-            f"{name:20}{median:9.3f}{min(values):9.3f}{given.pairs / median:9.2f}{1e-9 * rate:9.0f}{rate / peak:7.2f}"
-        )
-    if len(times) == 2:
-        ours, theirs = (statistics.median(times[name]) for name in times)
-        print(f"ratio, PyTorch over ours: {theirs / ours:.2f}")
+    variants = [v for v in given.torch if v != "none"]
+    if given.alone:
+        flags = [f"--{name}={getattr(given, name)}" for name in
+                 ("backbone", "pairs", "size", "depth", "rounds", "dtype", "attention", "micro")]  # fmt: skip
+        return alone(flags + ["--remat"] * given.remat, variants)
+    model = ModelConfig(backbone=given.backbone, image_size=given.size, depth=given.depth, dtype=given.dtype,
+                        attention=given.attention, remat=given.remat)  # fmt: skip
+    train = TrainConfig(batch_size=given.pairs, micro_batch_size=given.micro)
+    config = dataclasses.replace(Config(), model=model, train=train)
+    found = measure(config, variants, given.rounds, ours=not given.without_ours)
+    if given.json:
+        print(json.dumps(found))
+    else:
+        show(config, found, given.rounds)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image
 
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = ("bilinear", "bicubic")  # of Pillow, which is imported where it is used: a step needs none of it
 SOURCE_SCALE = {"a0": 1.0, "a1": 1.2, "a2": 1.2}  # edge of the resized source over the edge that the encoder sees
 
 
@@ -100,7 +99,9 @@ def resize(image: UInt8[np.ndarray, "h w 3"], size: int, resample: str = "biline
     """
     if resample not in FILTERS:
         raise ValueError(f"resample={resample!r} is not known; choose one of {', '.join(FILTERS)}")
-    return np.array(Image.fromarray(image).resize((size, size), FILTERS[resample]))
+    from PIL import Image
+
+    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling[resample.upper()]))
 
 
 def normalise(images: UInt8[Any, "*b h w 3"], preprocessing: Preprocessing) -> Float32[Any, "*b h w 3"]:
