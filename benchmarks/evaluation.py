@@ -42,7 +42,8 @@ def our_side(config: ModelConfig, images: Images, truth: np.ndarray, batch: int)
         return jnp.concatenate([encode(params, part) for part in np.split(padded, len(padded) // batch)])[: len(rows)]
 
     def call() -> None:
-        rank_gallery(*(embed(e, rows) for e, rows in zip(encoders, images, strict=True)), truth)
+        sketches, photos = (embed(e, rows) for e, rows in zip(encoders, images, strict=True))
+        rank_gallery(sketches, photos, truth)
 
     return call
 
@@ -73,8 +74,9 @@ def main() -> None:
     given = parser.parse_args()
     config = ModelConfig(backbone=given.backbone, image_size=given.size, depth=given.depth, dtype=given.dtype)
     rng = np.random.default_rng(0)
-    images = tuple(rng.integers(0, 256, (count, given.size, given.size, 3), dtype=np.uint8)
-                   for count in (given.sketches, given.photos))  # fmt: skip
+    counts = (given.sketches, given.photos)
+    sketches, photos = (rng.integers(0, 256, (n, given.size, given.size, 3), dtype=np.uint8) for n in counts)
+    images = (sketches, photos)
     truth = (np.arange(given.sketches) % given.photos).astype(np.int32)
     cases = {OURS: our_side(config, images, truth, given.batch)}
     if importlib.util.find_spec("torch"):
