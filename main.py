@@ -39,7 +39,7 @@ def parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv, known_only=False)
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
-        from effnet_jax.config import unknown_fields
+        from effnet_jax.config_reader import unknown_fields
 
         reason = "; ".join(unknown_fields(argv)) or str(error)
         sys.exit(_say(f"the flags cannot be used: {reason}\nSee python main.py --help.", USAGE))

@@ -11,7 +11,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from effnet_jax.compilation_cache import use_compilation_cache
-from effnet_jax.config import Config, ConfigError, Settings, from_mapping
+from effnet_jax.config import Config, ConfigError, Settings
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.data.source import Split, load_split

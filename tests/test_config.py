@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from effnet_jax import Config, ConfigError
-from effnet_jax.config import from_mapping, paper
+from effnet_jax.config import paper
+from effnet_jax.config_reader import from_mapping
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw
 
-from effnet_jax.config import Config, ModelConfig, from_mapping
+from effnet_jax.config import Config, ModelConfig
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.retrieval.encoders import Encoders

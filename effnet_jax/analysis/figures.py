@@ -17,7 +17,7 @@ from effnet_jax.analysis.similarity import draw_similarities, similarities
 from effnet_jax.analysis.source import Drawn, Source
 from effnet_jax.analysis.training_curves import draw_training_curves, read_scalars
 from effnet_jax.analysis.tsne import draw_tsne, embed_in_the_plane
-from effnet_jax.config import from_mapping
+from effnet_jax.config_reader import from_mapping
 
 DESIGNERS = 12  # retrieval grids by tag at most
 

@@ -19,7 +19,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float16, Float32, UInt8
 
-from effnet_jax.config import ModelConfig, TrsmConfig, from_mapping
+from effnet_jax.config import ModelConfig, TrsmConfig
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.preprocessing import Preprocessing, normalise
 from effnet_jax.files import replacing
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 
-from effnet_jax.config import Config, ConfigError, from_mapping
+from effnet_jax.config import Config, ConfigError
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.experiment import ON_VALIDATION, Experiment
 from effnet_jax.hosts import only_first, say_to_all
 from effnet_jax.sharding import replicated

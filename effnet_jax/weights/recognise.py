@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from effnet_jax.config import ModelConfig, from_mapping
+from effnet_jax.config import ModelConfig
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.models.builders import BACKBONES
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.names import Table

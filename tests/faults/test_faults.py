@@ -11,7 +11,7 @@ from commands import finish, saved_steps, settings_of, start, train_here
 from tiny import write_pairs
 
 from effnet_jax import run
-from effnet_jax.config import from_mapping
+from effnet_jax.config_reader import from_mapping
 
 
 @pytest.fixture(scope="module")

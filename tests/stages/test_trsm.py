@@ -181,7 +181,7 @@ def test_encoders_of_an_earlier_start_are_not_taken_for_those_of_this_one(stage1
 
 
 def test_impossible_settings_are_named():
-    from effnet_jax.config import from_mapping
+    from effnet_jax.config_reader import from_mapping
 
     mapping = Config().to_dict()
     mapping["trsm"]["enabled"] = True
