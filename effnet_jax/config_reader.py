@@ -1,0 +1,73 @@
+"""From nested mappings and command-line flags to a validated Config."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from effnet_jax.config import Config, ConfigError, Settings
+from effnet_jax.config_rules import impossible
+
+
+def from_mapping(values: Settings) -> Config:
+    """Build and validate a Config from nested mappings (a ConfigDict, parsed JSON).
+
+    Raises:
+        ConfigError: unknown or missing fields, wrong types, impossible combinations; all of them in one message.
+    """
+    problems: list[str] = []
+    config = _build(Config, values, "config", problems)
+    if not problems:
+        problems = impossible(config)
+    if problems:
+        raise ConfigError("The configuration cannot be run:\n" + "\n".join(f"  - {p}" for p in problems))
+    return config
+
+
+def unknown_fields(flags: Sequence[str]) -> list[str]:
+    """Say of each flag `--config.section.field=value` whose field does not exist which fields there are."""
+    problems = []
+    for flag in flags:
+        if not flag.startswith(("--config.", "-config.")):
+            continue
+        node, path = Config, "config"
+        for name in flag.partition("=")[0].split(".")[1:]:
+            hints = typing.get_type_hints(node) if dataclasses.is_dataclass(node) else {}
+            if name not in hints:
+                problems.append(f"{path}.{name} does not exist; {path} has {', '.join(hints) or 'no fields'}")
+                break
+            node, path = hints[name], f"{path}.{name}"
+    return problems
+
+
+def _build(kind: type, values: Settings, path: str, problems: list[str]) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in fields:
+            problems.append(f"{path}.{name} does not exist; {path} has {', '.join(sorted(fields))}")
+    given = {}
+    for name, field in fields.items():
+        if name not in values:
+            continue
+        hint, value = hints[name], values[name]
+        if dataclasses.is_dataclass(hint):
+            given[name] = _build(typing.cast(type, hint), value, f"{path}.{name}", problems)
+        else:
+            given[name] = _convert(hint, value, f"{path}.{field.name}", problems)
+    return kind() if problems else kind(**given)
+
+
+def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
+    """Check one value against its annotation; ints are accepted for floats, lists for tuples."""
+    if isinstance(hint, types.GenericAlias):
+        inner = typing.get_args(hint)[0]
+        if isinstance(value, list | tuple):
+            return tuple(_convert(inner, v, f"{path}[{i}]", problems) for i, v in enumerate(value))
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif type(value) is hint:
+        return value
+    problems.append(f"{path} must be {getattr(hint, '__name__', hint)}, but is {value!r}")
+    return value
