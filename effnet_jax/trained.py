@@ -12,7 +12,8 @@ from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.retrieval.encoders import Encoders, PairModule, read_model_config
-from effnet_jax.training.checkpoints import read_about, read_metrics, read_tree
+from effnet_jax.training.integrity import damage
+from effnet_jax.training.saved import read_about, read_metrics, read_tree
 from effnet_jax.training.workdir import CHECKPOINTS
 
 VALIDATION = "eval/validation/mrr"  # what the best checkpoint is chosen by
@@ -32,6 +33,9 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
         ValueError: no such run, no such checkpoint, or one that does not hold the model it describes (by name).
     """
     folder, selection = choose_checkpoint(Path(run).expanduser(), choose)
+    if damaged := damage(folder):
+        listed = "\n".join(f"  {problem}" for problem in damaged)
+        raise ValueError(f"the checkpoint {folder} is damaged; give another of the run by its step:\n{listed}")
     about = read_about(folder)
     problems = [f"it says nothing about {part}" for part in ("model", "preprocessing") if part not in about]
     if problems:

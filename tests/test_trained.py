@@ -9,7 +9,7 @@ from tiny import tiny_config, write_pairs
 from effnet_jax.retrieval.encoders import flatten
 from effnet_jax.run import train
 from effnet_jax.trained import choose_checkpoint, trained_encoders
-from effnet_jax.training.checkpoints import read_about, read_metrics, read_tree
+from effnet_jax.training.saved import read_about, read_metrics, read_tree
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,13 @@ def test_tensors_that_do_not_fit_are_all_named(run):
     ):
         assert words in str(error.value)
     assert flatten(like)
+
+
+def test_a_damaged_checkpoint_is_refused_by_file(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    folder, _ = choose_checkpoint(copy, "last")
+    largest = max((p for p in (folder / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"is damaged.*\n  .*{largest.name} has"):
+        trained_encoders(copy, "last")

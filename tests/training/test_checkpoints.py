@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from effnet_jax.sharding import make_mesh, replicated
-from effnet_jax.training.checkpoints import CheckpointError, Checkpoints, abstract
+from effnet_jax.training.checkpoints import CheckpointError, Checkpoints
+from effnet_jax.training.saved import abstract
 from effnet_jax.training.state import TrainState
 
 # where reading or writing fails, orbax's threads leave coroutines and callbacks behind that fail once more
