@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int32
 
+from effnet_jax.analysis.results import folder_of
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import credit_at_k
 
@@ -71,7 +72,7 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
     """Read one run.
 
     Args:
-        path: its folder, with metrics.json.
+        path: its folder, with metrics.json; or the folder of one evaluation in it, such as `run/last_rerank`.
         checkpoint: a key of `CHECKPOINTS`; of no meaning for embeddings that were evaluated by themselves.
         name: of its row.
 
@@ -79,9 +80,14 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
         ValueError: files that are missing, damaged or of another evaluation.
     """
     path = Path(path)
+    evaluation = ""
+    if not (path / "metrics.json").is_file() and (path.parent / "metrics.json").is_file():
+        path, evaluation = path.parent, path.name
     metrics = _read_json(path / "metrics.json", f"{path} holds no evaluated run")
     results = metrics.get("results") or [{}]
-    if (path / "ranks.csv").is_file():
+    if evaluation:
+        result, ranks = _evaluation(path, evaluation, results), path / evaluation / "ranks.csv"
+    elif (path / "ranks.csv").is_file():
         result, ranks = results[0], path / "ranks.csv"
     else:
         begins = CHECKPOINTS[checkpoint]
@@ -94,7 +100,7 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
         asked = _read_ranks(ranks)
         answered = Answered(
             name=name,
-            path=path,
+            path=path / evaluation,
             dataset=result["dataset"],
             split=result["split"],
             split_sha256=result["split_sha256"],
@@ -102,13 +108,20 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
             gallery_ids=_gallery_ids(path, result["split"]),
             selection=result["selection"],
             seed=result["seed"],
-            settings=_settings(path),
+            settings=_settings(path, result),
             **asked,
         )
     except KeyError as error:
         raise ValueError(f"{path}/metrics.json lacks {error}; evaluate the run again") from error
     _check_agreement(answered, result, ranks)
     return answered
+
+
+def _evaluation(path: Path, name: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+    there = {folder_of(result): result for result in results if "selection" in result}
+    if name not in there:
+        raise ValueError(f"{path} has no evaluation {name}; it has {', '.join(sorted(there))}")
+    return there[name]
 
 
 def check_comparable(runs: Sequence[Answered]) -> tuple[str, ...]:
@@ -219,8 +232,8 @@ def _gallery_ids(path: Path, split: str) -> frozenset[str] | None:
         return None
 
 
-def _settings(path: Path) -> dict[str, Any] | None:
-    """The configuration without what is free to differ between runs of one: seed, places, logs."""
+def _settings(path: Path, result: dict[str, Any]) -> dict[str, Any] | None:
+    """The configuration without what is free to differ between runs of one (seed, places, logs), and the protocol."""
     from effnet_jax.training.workdir import FREE_FIELDS, FREE_SECTIONS
 
     try:
@@ -233,4 +246,4 @@ def _settings(path: Path) -> dict[str, Any] | None:
         for section in sections:
             inside = inside.get(section, {})
         inside.pop(last, None)
-    return settings
+    return {**settings, "protocol": result.get("protocol", "encoder")}

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -86,6 +87,19 @@ def test_seeds_can_be_kept_apart(runs):
     assert len(comparison.differences) == 3 * 4
     for key, difference in comparison.differences.items():
         assert difference.p_value <= comparison.adjusted[key] <= 1
+
+
+def test_protocols_of_one_run_are_rows_of_their_own(tmp_path):
+    run = write_run(tmp_path / "trsm")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["results"].append({**metrics["results"][0], "protocol": "rerank"})
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    shutil.copytree(run / "last", run / "last_rerank")
+    comparison = compare_runs([run / "last", run / "last_rerank"])
+    assert [row.name for row in comparison.rows] == ["last", "last_rerank"]
+    assert comparison.differences[0, 1, "acc@1"].value == 0
+    with pytest.raises(ValueError, match="no evaluation last_paired; it has last, last_rerank"):
+        read_run(run / "last_paired")
 
 
 def test_embeddings_from_elsewhere_are_compared_with_a_note(runs):
