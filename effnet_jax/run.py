@@ -97,6 +97,8 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
         ) as log,
         profiled(train_step, config.log.profile_steps, start, experiment.workdir) as train_step,
     ):
+        if config.log.progress and config.model.backbone in PRESETS:
+            log.say(describe_attention(config))
         return fit(
             state,
             stage.batches(start, draw_key),
