@@ -12,14 +12,14 @@ import importlib
 import importlib.util
 import os
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs room on the same GPU
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from train_step import OURS, PRESETS, product_speed, sizes, take_turns
+from train_step import OURS, PRESETS, mlp_shapes, product_speed, sizes, take_turns
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing, normalise
@@ -27,7 +27,7 @@ from effnet_jax.models.effnet import make_functional
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.training.flops import BACKWARD, image_flops
 
-Images = tuple[np.ndarray, np.ndarray]
+Images = Sequence[np.ndarray]  # sketches, photos
 
 
 def our_side(config: ModelConfig, images: Images, truth: np.ndarray, batch: int) -> Callable[[], None]:
@@ -83,7 +83,7 @@ def main() -> None:
         cases |= {f"PyTorch {v}": torch_side(config, images, truth, given.batch, v) for v in given.torch if v != "none"}
     clock, processor = take_turns(cases, given.rounds)
     flops = (given.sketches + given.photos) * image_flops(config) / (1 + BACKWARD)
-    product = product_speed(config, max(1, given.batch // 2))
+    product = product_speed(mlp_shapes(config, max(1, given.batch // 2)), given.dtype)
     print(f"{given.backbone} at {given.size}, {given.sketches} sketches, {given.photos} photos, {given.dtype}")
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores, {given.rounds} rounds")
     print(f"best matrix product {1e-9 * product:.0f} GFLOP/s, so the floor is {flops / product:.3f} s")

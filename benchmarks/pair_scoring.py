@@ -78,7 +78,7 @@ def main() -> None:
     pairs = given.sketches * given.photos
     fast, slow = statistics.median(times["factorised"]), statistics.median(times["plain"])
     work = flops(given.sketches, given.photos, given.width, given.embedding)
-    peak = product_speed(ModelConfig(width=given.width), PLAIN_BATCH)
+    peak = product_speed()
     print(f"{given.sketches} sketches x {given.photos} photos, {TOKENS} tokens of width {given.width}, {TRSM.__name__}")
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores, {given.rounds} rounds")
     print(f"factorised: {fast:.2f} s, {pairs / fast:,.0f} pairs/s, {1e-9 * work:.0f} GFLOP at {1e-9 * work / fast:.0f}")

@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs room on the same GPU
@@ -106,13 +106,18 @@ def sizes(model: ModelConfig) -> tuple[int, int, int]:
     return model.width or width, model.depth or depth, model.heads or heads
 
 
-def product_speed(model: ModelConfig, pairs: int) -> float:
-    """Measure this machine's best matrix product at the shapes of the MLP, in the compute dtype, FLOP/s."""
+def mlp_shapes(model: ModelConfig, pairs: int) -> list[tuple[int, int, int]]:
+    """Give the shapes (m, k, n) of the MLP's products in a step: both layers, and the gradient of a weight."""
     rows, width = 2 * pairs * (1 + (model.image_size // model.patch_size) ** 2), sizes(model)[0]
+    return [(rows, width, 4 * width), (rows, 4 * width, width), (width, rows, 4 * width)]
+
+
+def product_speed(shapes: Sequence[tuple[int, int, int]] = ((2048, 2048, 2048),), dtype: str = "float32") -> float:
+    """Measure this machine's matrix product at some shapes (m, k, n), FLOP/s, and give the best."""
     product = jax.jit(lambda a, b: a @ b)
     best = 0.0
-    for m, k, n in ((rows, width, 4 * width), (rows, 4 * width, width), (width, rows, 4 * width)):
-        a, b = jnp.ones((m, k), jnp.dtype(model.dtype)), jnp.ones((k, n), jnp.dtype(model.dtype))
+    for m, k, n in shapes:
+        a, b = jnp.ones((m, k), jnp.dtype(dtype)), jnp.ones((k, n), jnp.dtype(dtype))
         product(a, b).block_until_ready()
         times = []
         for _ in range(5):
@@ -155,7 +160,7 @@ def measure(config: Config, variants: list[str], rounds: int, ours: bool = True)
         "by_round": {name: statistics.median(b / a for a, b in zip(times[OURS], values, strict=True))
                      for name, values in times.items() if ours and name != OURS},
         "flops": step_flops(config),
-        "product": product_speed(config.model, pairs),
+        "product": product_speed(mlp_shapes(config.model, pairs), config.model.dtype),
         "peak": peak_flops(jax.devices()[0].device_kind),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip

@@ -105,7 +105,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
         ) as log,
         profiled(train_step, config.log.profile_steps, start, experiment.workdir) as train_step,
     ):
-        if config.model.backbone in PRESETS and jax.default_backend() != "cpu":
+        if config.log.progress and config.model.backbone in PRESETS:
             log.say(describe_attention(config))
         return fit(
             state,

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from effnet_jax.config import Config, ConfigError
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.files import replacing
 
 # These say where and how, not what: a run may be resumed with others. The split hash guards the data itself.
@@ -30,7 +31,7 @@ def open_workdir(workdir: Path, config: Config, *, free_sections: tuple[str, ...
     path = workdir / "config.json"
     ours = json.loads(json.dumps(config.to_dict()))
     if path.exists() and has_checkpoints(workdir):
-        differences = _differences(json.loads(path.read_text()), ours, free_sections)
+        differences = _differences(_with_new_fields(json.loads(path.read_text())), ours, free_sections)
         if differences:
             raise ConfigError(
                 f"{workdir} holds a run of another configuration; use another --workdir, or the same settings:\n"
@@ -105,6 +106,14 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _with_new_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields that are newer than a stored configuration their defaults, which is what it ran with."""
+    try:
+        return json.loads(json.dumps(from_mapping(config).to_dict()))
+    except ConfigError:
+        return config
 
 
 def _differences(old: Any, new: Any, free_sections: tuple[str, ...], name: str = "") -> list[tuple[str, Any, Any]]:

@@ -60,3 +60,15 @@ def test_changed_data_are_refused(tmp_path):
     record_splits(tmp_path, {"train": split("1"), "test": split("2")})
     with pytest.raises(ConfigError, match=r"split test: 3 sketches then, 4 now|split test.*3 sketches then, 4 now"):
         record_splits(tmp_path, {"train": split("1"), "test": split("3", sketches=4)})
+
+
+def test_a_run_from_before_a_field_existed_ran_with_its_default(tmp_path):
+    open_workdir(tmp_path, CONFIG)
+    started(tmp_path)
+    old = json.loads((tmp_path / "config.json").read_text())
+    del old["train"]["micro_batch_size"]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    open_workdir(tmp_path, CONFIG)
+    changed = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, micro_batch_size=8))
+    with pytest.raises(ConfigError, match=r"train.micro_batch_size: 0 there, 8 now"):
+        open_workdir(tmp_path, changed)
