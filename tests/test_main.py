@@ -183,7 +183,16 @@ def test_evaluate_repeats_the_report_and_takes_embeddings_of_others(straight, co
         (["--config=configs/demo.py", "--workdir=x", "--config.optim.learning_rate=fast"], 2, "fast"),
         (["--config=configs/demo.py", "--workdir=x", "--config.model.backbone=vgg19"], 1, "model.backbone='vgg19'"),
         (["--config=configs/demo.py", "--workdir=/nowhere/x", "--mode=evaluate"], 1, "there is no run in /nowhere/x"),
-        (["--config=configs/chair_v1.py", "--workdir=x", "--config.data.dir=/nowhere"], 1, "/nowhere"),
+        (
+            [
+                "--config=configs/chair_v1.py",
+                "--workdir=x",
+                "--config.data.dir=/nowhere",
+                "--config.data.tfds_dir=/nowhere/tfds",
+            ],
+            1,
+            "/nowhere",
+        ),
         (["--embeddings=/nowhere/e.npz"], 1, "/nowhere/e.npz is not there"),
         (["--wrkdir=x"], 2, "workdir"),
         (["--config=configs/demo.py", "--workdir=/proc/none"], 1, "/proc/none"),

@@ -4,6 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -144,17 +145,18 @@ def test_training_curves_hold_what_was_logged(run, tmp_path):
 
 def test_distances_of_maps_that_are_known():
     eye = np.eye(17, dtype=np.float32)[None, None, None]  # each token looks at itself
-    np.testing.assert_allclose(token_distance(eye), 0)
-    np.testing.assert_allclose(pixel_distance(eye, 16)[..., 0], 0, atol=1e-6)
+    np.testing.assert_allclose(token_distance(jnp.asarray(eye)), 0)
+    np.testing.assert_allclose(pixel_distance(jnp.asarray(eye), 16)[..., 0], 0, atol=1e-6)
     left = np.zeros((1, 1, 1, 17, 17), np.float32)  # all look at the first patch, half a share at CLS, which is dropped
     left[..., 0], left[..., 1] = 0.5, 0.5
     i, j = np.meshgrid(np.arange(4), np.arange(4), indexing="ij")
-    np.testing.assert_allclose(pixel_distance(left, 16), 16 * np.hypot(i, j).mean(), rtol=1e-5)
-    np.testing.assert_allclose(token_distance(left), np.mean([(n + abs(n - 1)) / 2 for n in range(17)]), rtol=1e-5)
-    mean, variance = layer_statistics(np.array([[1.0, 3.0], [2.0, 2.0]]))
+    np.testing.assert_allclose(pixel_distance(jnp.asarray(left), 16), 16 * np.hypot(i, j).mean(), rtol=1e-5)
+    wanted = np.mean([(n + abs(n - 1)) / 2 for n in range(17)])
+    np.testing.assert_allclose(token_distance(jnp.asarray(left)), wanted, rtol=1e-5)
+    mean, variance = layer_statistics(jnp.array([[1.0, 3.0], [2.0, 2.0]]))
     np.testing.assert_allclose(mean, 2)
     np.testing.assert_allclose(variance, [2, 0])
-    assert np.isnan(layer_statistics(np.ones((2, 1)))[1]).all()
+    assert np.isnan(layer_statistics(jnp.ones((2, 1)))[1]).all()
 
 
 def test_patch_attention_reads_the_row_that_means_something():

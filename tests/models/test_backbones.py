@@ -1,6 +1,7 @@
 """What all backbones have in common, and what training mode does to those where it does something."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,13 @@ def config(name, **changes):
     return ModelConfig(**{"backbone": name, "embedding_size": 8, "weights": "none", **SMALL[name], **changes})
 
 
+@functools.cache
+def compiled(config):
+    """EffNet as compiled functions, the same for all tests of one configuration."""
+    model = make_functional(config)
+    return model._replace(**{name: jax.jit(getattr(model, name)) for name in model._fields})
+
+
 def images(n, size, seed=0):
     return jnp.asarray(np.random.default_rng(seed).random((n, size, size, 3)), jnp.float32)
 
@@ -56,7 +64,10 @@ def test_every_size_gives_the_cells_that_the_backbone_says(name, extra):
     preset = BACKBONES[name]
     size = (preset.least or 32) + extra // preset.multiple * preset.multiple
     size -= size % 16 if name.startswith("vit") else 0
-    config = ModelConfig(backbone=name, image_size=size, pooling="all", shared_encoders=True, embedding_size=4)
+    depth = 1 if "depth" in preset.adjustable else 0
+    config = ModelConfig(
+        backbone=name, image_size=size, pooling="all", shared_encoders=True, embedding_size=4, depth=depth
+    )
     model = make_functional(config)
     params, stats = jax.eval_shape(model.init, jax.random.key(0)), jax.eval_shape(model.init_batch_stats)
     spec = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
@@ -68,7 +79,7 @@ def test_every_size_gives_the_cells_that_the_backbone_says(name, extra):
 @pytest.mark.parametrize("name", SMALL)
 def test_its_own_pooling_is_the_default(name):
     wanted = {"cls": lambda t: t[:, 0], "mean": lambda t: t.mean(axis=1), "max": lambda t: t.max(axis=1)}
-    model = make_functional(config(name, shared_encoders=True))
+    model = compiled(config(name, shared_encoders=True))
     params, stats = model.init(jax.random.key(0)), model.init_batch_stats()
     tokens, feature, *_ = model.encode_photos(params, images(2, SMALL[name]["image_size"]), stats)
     pooled = wanted[BACKBONES[name].pooling](tokens)
@@ -79,7 +90,7 @@ def test_its_own_pooling_is_the_default(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_images_do_not_influence_each_other_at_inference(name):
-    model = make_functional(config(name, shared_encoders=True))
+    model = compiled(config(name, shared_encoders=True))
     params, stats = model.init(jax.random.key(0)), model.init_batch_stats()
     batch = images(3, SMALL[name]["image_size"])
     both = model.encode_photos(params, batch, stats).embedding
@@ -93,7 +104,7 @@ def test_views_in_training_mode(name, shared):
     c = config(
         name, shared_encoders=shared, **({"drop_path": 0.0} if "drop_path" in BACKBONES[name].adjustable else {})
     )
-    model = make_functional(c)
+    model = compiled(c)
     params, stats = model.init(jax.random.key(0)), model.init_batch_stats()
     views = [images(2, c.image_size, seed) for seed in range(3)]
     keys = [row_keys(2, seed) for seed in range(3)]
@@ -115,7 +126,7 @@ def test_views_in_training_mode(name, shared):
 @pytest.mark.parametrize("name", ["swin_tiny", "convnext_tiny"])
 def test_drop_path_draws_by_row_in_training_only(name):
     c = config(name, drop_path=0.5, depth=2, shared_encoders=True)
-    model = make_functional(c)
+    model = compiled(c)
     params, batch = model.init(jax.random.key(0)), images(4, c.image_size)
     if name == "convnext_tiny":  # its blocks start at almost nothing
         stages = params["encoder"]["backbone"]["stages"]
@@ -157,7 +168,7 @@ def test_running_statistics_follow_the_batches_without_bias():
 @pytest.mark.parametrize("name", ["swin_tiny", "convnext_tiny"])
 def test_rematerialisation_changes_no_gradient(name):
     def gradient(remat):
-        model = make_functional(config(name, remat=remat, shared_encoders=True))
+        model = compiled(config(name, remat=remat, shared_encoders=True))
         batch, keys = images(2, SMALL[name]["image_size"]), row_keys(2)
         loss = lambda p: jnp.sum(model.encode_views(p, {}, [batch], [batch], [keys], [keys])[0][0][0].embedding ** 2)  # noqa: E731
         return jax.jit(jax.grad(loss))(model.init(jax.random.key(0)))
@@ -167,8 +178,8 @@ def test_rematerialisation_changes_no_gradient(name):
 
 @pytest.mark.parametrize("name", ["swin_tiny", "convnext_tiny", "resnet18", "vgg16"])
 def test_bfloat16_is_close_and_leaves_parameters_alone(name):
-    exact = make_functional(config(name, shared_encoders=True))
-    rough = make_functional(config(name, shared_encoders=True, dtype="bfloat16"))
+    exact = compiled(config(name, shared_encoders=True))
+    rough = compiled(config(name, shared_encoders=True, dtype="bfloat16"))
     params, stats = rough.init(jax.random.key(0)), rough.init_batch_stats()
     assert {x.dtype for x in jax.tree.leaves((params, stats))} == {jnp.dtype("float32")}
     batch = images(2, SMALL[name]["image_size"])

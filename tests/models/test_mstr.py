@@ -13,15 +13,20 @@ def mstr():
     return MSTR(48, 14, hidden=16, rngs=nnx.Rngs(0))
 
 
+@nnx.jit
+def call(mstr, x, keys=None):
+    return mstr(x, keys)
+
+
 def tokens(b=3, seed=0):
     return jax.random.normal(jax.random.key(seed), (b, 197, 48))
 
 
 def test_nothing_depends_on_the_batch(mstr):
     x = tokens()
-    final, decorrelation = mstr(x)
+    final, decorrelation = call(mstr, x)
     for i in range(3):
-        alone, own = mstr(x[i : i + 1])
+        alone, own = call(mstr, x[i : i + 1])
         np.testing.assert_allclose(alone[0], final[i], atol=1e-5)
         np.testing.assert_allclose(own[0], decorrelation[i], atol=1e-6)
 
@@ -59,9 +64,9 @@ def test_the_target_is_symmetric_and_counts_overlaps():
 
 def test_dropout_belongs_to_the_row_and_is_off_without_keys(mstr):
     x, keys = tokens(), jax.random.split(jax.random.key(1), 3)
-    dropped, plain = mstr(x, keys)[0], mstr(x)[0]
+    dropped, plain = call(mstr, x, keys)[0], call(mstr, x)[0]
     assert np.abs(dropped - plain).max() > 1e-4
-    np.testing.assert_allclose(mstr(x[1:], keys[1:])[0], dropped[1:], atol=1e-5)
+    np.testing.assert_allclose(call(mstr, x[1:], keys[1:])[0], dropped[1:], atol=1e-5)
 
 
 def test_grids_and_widths_that_do_not_divide_are_refused():

