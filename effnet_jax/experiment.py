@@ -20,14 +20,11 @@ from effnet_jax.hosts import all_hosts, check_same, first_then_rest, only_first,
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.sharding import make_mesh
 from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.training.saved import ON_TEST, ON_VALIDATION
 from effnet_jax.training.workdir import CHECKPOINTS, FREE_SECTIONS, open_workdir, record_splits
 
 MIN_VALIDATION_PHOTOS = 20
 CACHE_DIR = "~/.cache/effnet_jax"
-ON_VALIDATION, ON_TEST = (
-    "eval/validation/mrr",
-    "eval/test/acc@1",
-)  # what chooses a checkpoint; the latter is the paper's rule
 
 
 @dataclasses.dataclass(frozen=True)

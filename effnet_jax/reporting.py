@@ -5,7 +5,7 @@ from pathlib import Path
 
 from effnet_jax.config import ConfigError, EvalConfig
 from effnet_jax.data.source import Split
-from effnet_jax.experiment import ON_TEST, ON_VALIDATION, Experiment
+from effnet_jax.experiment import Experiment
 from effnet_jax.hosts import is_first, only_first
 from effnet_jax.retrieval.evaluator import save_embeddings
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, summarise
@@ -14,6 +14,7 @@ from effnet_jax.retrieval.report import Evaluation, print_evaluations, write_met
 from effnet_jax.sharding import gathered
 from effnet_jax.stages.stage import Ranked, Stage, abstract_state
 from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.training.saved import ON_TEST, ON_VALIDATION
 
 
 def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> list[Evaluation]:

@@ -13,11 +13,10 @@ from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.retrieval.encoders import Encoders, PairModule, read_model_config
 from effnet_jax.training.integrity import damage
-from effnet_jax.training.saved import read_about, read_metrics, read_tree
+from effnet_jax.training.saved import ON_TEST, ON_VALIDATION, read_about, read_metrics, read_tree
 from effnet_jax.training.workdir import CHECKPOINTS
 
-VALIDATION = "eval/validation/mrr"  # what the best checkpoint is chosen by
-CHOICES = {"best": VALIDATION, "best_on_test": "eval/test/acc@1", "last": None}
+CHOICES = {"best": ON_VALIDATION, "best_on_test": ON_TEST, "last": None}
 
 
 def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encoders:
@@ -114,11 +113,9 @@ def _refuse_mixed(folder: Path, about: dict[str, Any]) -> None:
     if not path.exists():
         return
     theirs, ours = json.loads(path.read_text())["model"], about["model"]
-    shared = theirs.keys() & ours.keys()
-    wrong = [
-        f"model.{name}: {theirs[name]!r} in config.json, {ours[name]!r} in the checkpoint" for name in sorted(shared)
-    ]
-    wrong = [line for line, name in zip(wrong, sorted(shared), strict=True) if theirs[name] != ours[name]]
+    wrong = [name for name in sorted(theirs.keys() & ours.keys()) if theirs[name] != ours[name]]
     if wrong:
-        listed = "\n".join(f"  {line}" for line in wrong)
+        listed = "\n".join(
+            f"  model.{name}: {theirs[name]!r} in config.json, {ours[name]!r} in the checkpoint" for name in wrong
+        )
         raise ValueError(f"{folder} is not a checkpoint of the run it lies in:\n{listed}")

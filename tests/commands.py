@@ -8,6 +8,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,19 @@ def settings_of(data: Path, home: Path, **changes) -> dict:
         "train.batch_size": 8, "train.log_every_steps": 1, "train.eval_every_epochs": 100, "eval.grid_rows": 0,
         "log.tensorboard": False, "log.progress": False,
     } | {name.replace("__", "."): value for name, value in changes.items()}  # fmt: skip
+
+
+def run_program(program: str, *arguments: str) -> str:
+    """Run a program of its own process, such as one with fake devices, and give what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), *arguments],
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def train_here(workdir: Path, settings: dict) -> None:

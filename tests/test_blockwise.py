@@ -1,13 +1,10 @@
-import os
-import subprocess
-import sys
-import textwrap
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import run_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,12 +109,4 @@ print("in blocks")
 
 
 def test_4096_pairs_on_eight_devices_hold_no_whole_matrix_and_no_row_moves_in_the_loop():
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "in blocks" in done.stdout
+    assert "in blocks" in run_program(PROGRAM)

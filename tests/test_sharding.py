@@ -1,11 +1,7 @@
-import os
-import subprocess
-import sys
-import textwrap
-
 import jax
 import numpy as np
 import pytest
+from commands import run_program
 from jax.sharding import AbstractMesh, AxisType
 
 from effnet_jax.sharding import check_divisible, gathered, make_mesh, param_shardings, put, put_rows
@@ -83,15 +79,7 @@ print("equal")
     "model", ["vit", pytest.param("resnet", marks=pytest.mark.slow), pytest.param("swin", marks=pytest.mark.slow)]
 )
 def test_eight_devices_equal_one(model):
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM), model],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "equal" in done.stdout
+    assert "equal" in run_program(PROGRAM, model)
 
 
 def test_batches_must_divide_and_devices_must_exist():

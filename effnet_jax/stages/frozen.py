@@ -9,13 +9,13 @@ import jax
 
 from effnet_jax.config import Config, ConfigError
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.experiment import ON_VALIDATION, Experiment
+from effnet_jax.experiment import Experiment
 from effnet_jax.hosts import only_first, say_to_all
 from effnet_jax.sharding import replicated
 from effnet_jax.stages.stage import fresh_state
 from effnet_jax.training.checkpoints import Checkpoints
 from effnet_jax.training.objective import init_variables
-from effnet_jax.training.saved import abstract, restore_tree, save_tree
+from effnet_jax.training.saved import ON_VALIDATION, abstract, restore_tree, save_tree
 from effnet_jax.training.step import Params
 from effnet_jax.training.workdir import CHECKPOINTS, has_checkpoints, write_json
 

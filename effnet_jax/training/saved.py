@@ -9,6 +9,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 STATE, ABOUT, METRICS = "state", "about", "metrics"  # parts of a checkpoint; orbax names the last one
+# what chooses a checkpoint; the latter is the paper's rule
+ON_VALIDATION, ON_TEST = "eval/validation/mrr", "eval/test/acc@1"
 Tree = TypeVar("Tree")
 
 

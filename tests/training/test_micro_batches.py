@@ -1,13 +1,10 @@
 import dataclasses
-import os
-import subprocess
-import sys
-import textwrap
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import run_program
 
 from effnet_jax import Preprocessing, make_functional
 from effnet_jax.config import Config, LossConfig, ModelConfig, TrainConfig
@@ -141,12 +138,4 @@ print("equal")
 
 
 def test_four_devices_in_micro_batches_equal_one():
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "equal" in done.stdout
+    assert "equal" in run_program(PROGRAM)
