@@ -17,6 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from effnet_jax.cli import cluster
+from effnet_jax.cli.parsing import USAGE, parse, say
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, e.g. configs/demo.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
@@ -25,30 +26,13 @@ _EMBEDDINGS = flags.DEFINE_string(
     "embeddings", None, "Rank the embeddings in this .npz, made by any system, instead of training a run."
 )
 flags.adopt_module_key_flags(cluster)  # --distributed, --coordinator, --num_processes, --process_id
-USAGE, FAILED, INTERRUPTED = 2, 1, 130  # exit status
-
-
-def parse(argv: list[str]) -> list[str]:
-    """Parse flags; what the configuration does not have is a sentence, not a traceback."""
-    if len(argv) == 1:
-        print(__doc__)
-        sys.exit(USAGE)
-    if {"-h", "-help", "--help"} & set(argv):
-        app.usage(writeto_stdout=True)
-        sys.exit(0)
-    try:
-        return flags.FLAGS(argv, known_only=False)
-    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
-        from effnet_jax.config_reader import unknown_fields
-
-        reason = "; ".join(unknown_fields(argv)) or str(error)
-        sys.exit(_say(f"the flags cannot be used: {reason}\nSee python main.py --help.", USAGE))
+FAILED, INTERRUPTED = 1, 130  # exit status
 
 
 def main(argv: list[str]) -> None:
     """Turn flags into a run."""
     if len(argv) > 1:
-        sys.exit(_say(f"unknown arguments {' '.join(argv[1:])}; see python main.py --help.", USAGE))
+        sys.exit(say(f"unknown arguments {' '.join(argv[1:])}; see python main.py --help.", USAGE))
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # orbax and jax tell a lot at the default
     from effnet_jax import run
@@ -62,25 +46,20 @@ def main(argv: list[str]) -> None:
         else:
             (run.train if _MODE.value == "train" else run.evaluate)(*_config_and_workdir())
     except InterruptedRun as stopped:
-        sys.exit(_say(str(stopped) if cluster.is_first() else "", INTERRUPTED))
+        sys.exit(say(str(stopped) if cluster.is_first() else "", INTERRUPTED))
     except KeyboardInterrupt:  # while data are built or a report is written; training saves first
-        cluster.leave(_say("interrupted; the same command goes on.", INTERRUPTED))
+        cluster.leave(say("interrupted; the same command goes on.", INTERRUPTED))
     except (ValueError, OSError, DivergedError) as error:  # ConfigError, DataError, WeightsError are ValueErrors
-        cluster.leave(_say(cluster.signed(error), FAILED))
+        cluster.leave(say(cluster.signed(error), FAILED))
 
 
 def _config_and_workdir() -> tuple[dict[str, Any], str]:
     if _CONFIG.value is None or not _WORKDIR.value:
-        sys.exit(_say("both --config and --workdir are needed; see python main.py --help.", USAGE))
+        sys.exit(say("both --config and --workdir are needed; see python main.py --help.", USAGE))
     try:
         return _CONFIG.value.to_dict(), _WORKDIR.value  # a file that could not be loaded says so here
     except OSError as error:
-        sys.exit(_say(f"--config: {str(error).splitlines()[-1].strip()}; the files are in configs/.", USAGE))
-
-
-def _say(message: str, status: int) -> int:
-    print(message, file=sys.stderr, end="\n" if message else "")
-    return status
+        sys.exit(say(f"--config: {str(error).splitlines()[-1].strip()}; the files are in configs/.", USAGE))
 
 
 if __name__ == "__main__":

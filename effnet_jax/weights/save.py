@@ -83,4 +83,5 @@ def save_encoder(
     }
     with replacing(path) as temporary:
         tensors = timm_tensors(config, params, batch_stats)
-        temporary.write_bytes(save(tensors, metadata={"format": "pt", OWN: json.dumps(about)}))
+        # One entry only: the library writes several in no fixed order, and the same encoder should be the same bytes.
+        temporary.write_bytes(save(tensors, metadata={OWN: json.dumps(about)}))
