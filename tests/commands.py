@@ -31,17 +31,22 @@ def settings_of(data: Path, home: Path, **changes) -> dict:
     } | {name.replace("__", "."): value for name, value in changes.items()}  # fmt: skip
 
 
-def run_program(program: str, *arguments: str) -> str:
-    """Run a program of its own process, such as one with fake devices, and give what it printed."""
+def run_program(program: str, *arguments: str, devices: int = 1) -> str:
+    """Run a program in its own process, with as many fake devices, and give what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), *arguments],
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env=environment_of(devices),
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+def environment_of(devices: int) -> dict[str, str]:
+    """The environment of a program that is to see so many devices, which all are the CPU."""
+    return {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
 
 
 def train_here(workdir: Path, settings: dict) -> None:
@@ -61,12 +66,11 @@ def start(
 ) -> subprocess.Popen:
     """Start main.py; `limit` is the largest file that it may write, bytes, 0 for any."""
     flags = [*(f"--config.{name}={value}" for name, value in settings.items()), *flags]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
     program = [sys.executable, "main.py", "--config=configs/folder.py", f"--workdir={workdir}", *flags]
     if limit:
         program = ["prlimit", f"--fsize={limit}", *program]
     return subprocess.Popen(
-        program, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        program, cwd=ROOT, env=environment_of(devices), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )  # fmt: skip
 
 

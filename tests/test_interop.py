@@ -1,6 +1,5 @@
 """The recipes of docs/interop.md, run word for word."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from commands import environment_of
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "interop.md").read_text()
@@ -19,12 +19,10 @@ DEVICES = {"On a mesh with explicit axes": 4}
 
 
 def run(program, cwd, devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         cwd=cwd,
-        env=environment,
+        env=environment_of(devices) | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=600,

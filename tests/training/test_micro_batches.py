@@ -93,8 +93,6 @@ def test_impossible_sizes_and_models_are_refused():
 
 
 PROGRAM = """
-import os
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
 import dataclasses
 import jax, numpy as np
 jax.config.update("jax_default_matmul_precision", "float32")
@@ -138,4 +136,4 @@ print("equal")
 
 
 def test_four_devices_in_micro_batches_equal_one():
-    assert "equal" in run_program(PROGRAM)
+    assert "equal" in run_program(PROGRAM, devices=4)
