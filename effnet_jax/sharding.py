@@ -76,11 +76,6 @@ def put_rows(rows: np.ndarray, mesh: Mesh) -> jax.Array:
     return jax.make_array_from_callback(rows.shape, batch_sharded(mesh), lambda index: rows[index])
 
 
-def put_replicated(tree: Any, mesh: Mesh) -> Any:
-    """Put a whole pytree, the same on every host, onto every device of the mesh."""
-    return put(tree, jax.tree.map(lambda _: replicated(mesh), tree))
-
-
 def put(tree: Any, shardings: Any) -> Any:
     """Put a pytree that every host has, all of it, onto devices.
 

@@ -42,6 +42,7 @@ def test_the_step_needs_the_array_libraries_only():
     assert "effnet_jax" in said
 
 
+@pytest.mark.slow
 def test_the_pytorch_side_of_step_and_evaluation():
     if importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed")
@@ -51,6 +52,7 @@ def test_the_pytorch_side_of_step_and_evaluation():
     assert "ratio, PyTorch eager" in run("benchmarks/evaluation.py", "--sketches=5", "--photos=3", "--batch=4", *TOY)
 
 
+@pytest.mark.slow
 def test_evaluation_and_start_up():
     said = run("benchmarks/evaluation.py", "--sketches=5", "--photos=3", "--batch=4", "--torch", "none", *TOY)
     assert "floor" in said

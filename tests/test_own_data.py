@@ -44,6 +44,7 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_runs(desk, monkeypatch, capsys):
     said = {}
     for line in COMMANDS:

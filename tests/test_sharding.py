@@ -74,9 +74,8 @@ print("equal")
 """
 
 
-@pytest.mark.parametrize(
-    "model", ["vit", pytest.param("resnet", marks=pytest.mark.slow), pytest.param("swin", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["vit", "resnet", "swin"])
 def test_eight_devices_equal_one(model):
     assert "equal" in run_program(PROGRAM, model, devices=8)
 

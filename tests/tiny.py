@@ -18,11 +18,23 @@ MODEL = ModelConfig(
 )  # fmt: skip
 
 
+def drawn(like, seed: int = 0):
+    """Parameters of the shapes of `like`, drawn by NumPy: to compile a model's own draws takes longer than the model."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        x = rng.standard_normal(leaf.shape, np.float32)
+        if leaf.ndim > 1:
+            return x / np.sqrt(np.prod(leaf.shape[:-1]), dtype=np.float32)
+        return np.float32(1) + x / 10 if path[-1].key in ("scale", "gamma") else x / 10
+
+    return jax.tree_util.tree_map_with_path(draw, like)
+
+
 def tiny_encoders(seed: int = 0, **changes) -> Encoders:
-    """Encoders with random parameters, large enough that no embedding is like another."""
+    """Encoders with random parameters."""
     config = dataclasses.replace(MODEL, **changes)
-    params = jax.jit(make_functional(config).init)(jax.random.key(seed))
-    params = jax.tree.map(lambda x: np.asarray(x) * 5 if x.ndim > 1 else np.asarray(x), params)
+    params = drawn(jax.eval_shape(make_functional(config).init, jax.random.key(0)), seed)
     return Encoders(config, Preprocessing(image_size=config.image_size), params, {"run": "made", "step": 1})
 
 

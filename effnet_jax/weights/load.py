@@ -19,7 +19,7 @@ from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.sources import EncoderWeights, encoder_tree, read_source
 from effnet_jax.weights.trees import depths_of, shapes_of
 
-__all__ = ["WeightsError", "find_weights", "load_backbone", "load_encoder", "load_encoders"]
+__all__ = ["WeightsError", "find_weights", "load_encoder", "load_encoders"]
 
 Params = dict[str, Any]
 HUB_PREFIX = "timm/"
@@ -55,24 +55,6 @@ def load_encoders(config: ModelConfig, params: Params, batch_stats: Params) -> t
         if of_backbone:
             statistics[name] = {**batch_stats[name], "backbone": of_backbone}
     return loaded, statistics
-
-
-def load_backbone(config: ModelConfig, like: Params) -> Params:
-    """Load the pretrained backbone that `config.weights` names, in our layout; for backbones without batch statistics.
-
-    Args:
-        config: architecture and the name of the weights; not "none".
-        like: parameters (or their shapes) of one backbone, to check against.
-
-    Returns:
-        Nested dict of float32 NumPy arrays with the structure of `like`; position embeddings interpolated where the
-        grid of patches differs.
-
-    Raises:
-        WeightsError: no such file, no network, or missing, unexpected and misshapen tensors (all of them at once).
-    """
-    source = read_source(find_weights(config.weights, config.backbone))
-    return _fit(source.encoders[-1], config, like, {})[0]
 
 
 def load_encoder(

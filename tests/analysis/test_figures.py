@@ -2,13 +2,13 @@
 
 import json
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import tiny_config, write_pairs
 
 from effnet_jax.analysis.accuracy_curve import accuracy_curve
 from effnet_jax.analysis.attention_distance import layer_statistics, pixel_distance, token_distance
@@ -20,15 +20,11 @@ from effnet_jax.analysis.similarity import similarities
 from effnet_jax.analysis.training_curves import read_scalars
 from effnet_jax.analysis.tsne import embed_in_the_plane
 from effnet_jax.retrieval.ranking import accuracy_at_k, rank_gallery
-from effnet_jax.run import train
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    home = tmp_path_factory.mktemp("figures")
-    data = write_pairs(home / "data", range(44), range(44, 56))
-    train(tiny_config(data, home), home / "run")
-    return home / "run"
+def run(trained, tmp_path_factory):
+    return shutil.copytree(trained, tmp_path_factory.mktemp("figures") / "run")
 
 
 @pytest.fixture(scope="module")

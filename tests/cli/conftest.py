@@ -4,22 +4,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import tiny_config, write_pairs
 
 from effnet_jax.cli import program
-from effnet_jax.run import train
 
 for folder in ("data", "data/doctor", "analysis"):
     sys.path.append(str(Path(__file__).parents[1] / folder))
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """A run that was trained for two epochs; its data lie beside it."""
-    home = tmp_path_factory.mktemp("trained")
-    data = write_pairs(home / "data", range(44), range(44, 56))
-    train(tiny_config(data, home), home / "run")
-    return home / "run"
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def test_the_target_matrix():
         published_target(7)
 
 
+@pytest.mark.slow
 def test_outputs_and_all_gradients(golden):
     arrays, params, call, recycle = golden
 

@@ -86,6 +86,7 @@ def test_three_adam_steps(small, rate):
             assert np.abs(moved - wanted).max() < 0.1, jax.tree_util.keystr(path)
 
 
+@pytest.mark.slow
 def test_vit_tiny_pair():
     golden, meta = load("recipe_objective_vit_tiny")
     image_params, sketch_params = (

@@ -123,6 +123,7 @@ def test_a_resumed_run_ends_in_the_same_bits(trained, home):
         np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.slow
 def test_tokens_held_in_memory_or_not_are_the_same(stage1, home):
     short = TrainConfig(batch_size=8, epochs=0.4, eval_every_epochs=1.0, log_every_steps=1)
     ends = []

@@ -12,8 +12,6 @@ from effnet_jax.config import ours
 from effnet_jax.models.builders import BACKBONES
 from effnet_jax.trained import trained_encoders
 
-QUICK = ("vit_tiny", "resnet18")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -28,7 +26,8 @@ def folder(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in BACKBONES])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
 def test_two_steps_of_four_pairs(name, folder, tmp_path):
     config = ours()
     config.model.update({"backbone": name, "image_size": BACKBONES[name].least or 16, "weights": "none"})

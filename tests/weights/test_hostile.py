@@ -59,7 +59,7 @@ def claims_a_huge_entry():
 
 
 def deep_pickle():
-    return b"\x80\x02" + b"]" + b"q\x00" + b"\x85" * 300_000 + b"."
+    return b"\x80\x02" + b"]" + b"q\x00" + b"\x85" * 30_000 + b"."
 
 
 F32 = '"dtype":"F32","shape":[1],"data_offsets":[0,4]'

@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 
 from effnet_jax import ViT
 from effnet_jax.config import ModelConfig
-from effnet_jax.weights.load import WeightsError, find_weights, load_backbone
+from effnet_jax.weights.load import WeightsError, find_weights, load_encoders
 from effnet_jax.weights.names_vit import timm_vit
 
 CONFIG = {"backbone": "vit_tiny", "width": 24, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 16}
@@ -17,6 +17,12 @@ def like(image_size=32, depth=2):
         lambda: ViT(width=24, depth=depth, heads=3, image_size=image_size, patch_size=16, rngs=nnx.Rngs(0))
     )
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def load_backbone(config, like):
+    params, _ = load_encoders(config, {"encoder": {"backbone": like, "head": {}}}, {})
+    assert params["encoder"]["head"] == {}
+    return params["encoder"]["backbone"]
 
 
 def tensors(depth=2):
