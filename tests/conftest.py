@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from importlib.metadata import version
 
-# Without any optimisation the fusion emitters give wrong numbers (1e36 in a VGG16), and later versions cannot do without.
+# Without any optimisation the fusion emitters give wrong numbers (1e36 in a VGG16), and later versions always use them.
 old = version("jaxlib").startswith("0.10.")
 flags = "optimization_level=0 --xla_cpu_use_fusion_emitters=false" if old else "optimization_level=1"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_{flags}"
@@ -38,10 +38,10 @@ def unchecked():
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A run that was trained for two epochs; its data lie beside it. Copy it before changing anything in it."""
-    from effnet_jax.run import (
-        train,
-    )  # not above: what is imported before the tests start has no run-time checks of shapes
+    # not above: what is imported before the tests start has no run-time checks of shapes
     from tiny import tiny_config, write_pairs
+
+    from effnet_jax.run import train
 
     home = tmp_path_factory.mktemp("trained")
     data = write_pairs(home / "data", range(44), range(44, 56))

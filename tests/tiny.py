@@ -19,7 +19,7 @@ MODEL = ModelConfig(
 
 
 def drawn(like, seed: int = 0):
-    """Parameters of the shapes of `like`, drawn by NumPy: to compile a model's own draws takes longer than the model."""
+    """Parameters of the shapes of `like`, drawn by NumPy: to compile a model's own draws takes longer than it does."""
     rng = np.random.default_rng(seed)
 
     def draw(path, leaf):
