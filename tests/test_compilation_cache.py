@@ -14,9 +14,10 @@ print(float(jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((4, 4))).sum()))
 
 
 def run(folder, **environment):
+    variables = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": "", **environment}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(PROGRAM), folder],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment}, capture_output=True, text=True, timeout=120,
+        env=os.environ | variables, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.splitlines()[0]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import write_pairs
 
 from effnet_jax.analysis.accuracy_curve import accuracy_curve
 from effnet_jax.analysis.attention_distance import layer_statistics, pixel_distance, token_distance

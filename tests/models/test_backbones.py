@@ -53,7 +53,9 @@ def row_keys(n, seed=0):
     return jax.random.split(jax.random.key(seed), n)
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n.endswith(("small", "base")) else ()) for n in PUBLISHED]
+)
 def test_presets_have_the_published_sizes(name):
     model = make_functional(ModelConfig(backbone=name, shared_encoders=True))
     backbone = jax.eval_shape(model.init, jax.random.key(0))["encoder"]["backbone"]

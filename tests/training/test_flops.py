@@ -33,7 +33,7 @@ def counted(config):
     [
         (ModelConfig(backbone="vit_base", depth=4), LossConfig()),
         (ModelConfig(backbone="vit_base", depth=3, shared_encoders=True), LossConfig(intra_photo=0.0)),
-        (ModelConfig(backbone="vit_small"), LossConfig()),
+        (ModelConfig(backbone="vit_small", depth=4), LossConfig()),
         (ModelConfig(backbone="convnext_small", depth=2), LossConfig()),
         (ModelConfig(backbone="resnet18", width=32), LossConfig()),
     ],

@@ -10,6 +10,7 @@ import textwrap
 import jax
 import numpy as np
 import pytest
+from tiny import drawn
 
 from effnet_jax.config import Config, ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
@@ -44,13 +45,18 @@ ALONE = """
 def trained(backbone, domain=""):
     config = ModelConfig(backbone=backbone, **SIZES[backbone], embedding_size=8, shared_encoders=True, weights="none")
     model = make_functional(config)
-    params, stats = model.init(jax.random.key(0))["encoder"], model.init_batch_stats().get("encoder", {})
+    params, stats = (
+        drawn(jax.eval_shape(model.init, jax.random.key(0)))["encoder"],
+        model.init_batch_stats().get("encoder", {}),
+    )
     stats = jax.tree.map(lambda x: x + 0.03, stats)
     pixels = Preprocessing(image_size=config.image_size, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     return TrainedEncoder(domain, config, params, stats, pixels)
 
 
-@pytest.mark.parametrize("backbone", SIZES)
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(n, marks=pytest.mark.slow if n in ("swin_tiny", "convnext_tiny") else ()) for n in SIZES]
+)
 def test_the_artefact_runs_without_this_package(backbone, tmp_path):
     encoder = trained(backbone, "photo")
     about = export_encoders([encoder], tmp_path, formats=["stablehlo"])

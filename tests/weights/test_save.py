@@ -44,12 +44,13 @@ def test_round_trip_is_bit_exact_with_everything_that_belongs_to_it(backbone, si
         assert sum(file.get_tensor(name).size for name in file.keys()) == sum(x.size for x in jax.tree.leaves(trees))  # noqa: SIM118
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+# the larger presets differ from these in their sizes only
+@pytest.mark.parametrize(
+    "name", [n for n in BACKBONES if n == "vit_small" or not n.endswith(("small", "base", "large"))]
+)
 def test_every_preset_is_recognised_from_its_shapes_alone(name, tmp_path):
     config = ModelConfig(backbone=name, weights="none")
     shapes = shapes_of(config)
-    if sum(np.prod(x.shape) for x in jax.tree.leaves(shapes)) > 3e7:
-        pytest.skip("the larger presets differ in their sizes only")
     trees = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
     path = tmp_path / "w.safetensors"
     save_encoder(path, config, {"backbone": trees[0]["backbone"]}, trees[1], Preprocessing())
