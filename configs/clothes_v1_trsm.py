@@ -9,4 +9,5 @@ from effnet_jax.config import paper, with_trsm
 def get_config():
     config = with_trsm(paper())  # arXiv 2406.11551, stage 2: learning rate 6e-7, 200 epochs, dropout 0.2
     config.data.name = "clothes_v1"
+    config.eval.shortlist = 10
     return config

@@ -14,4 +14,5 @@ def get_config():
     config.trsm.pairing = "all_pairs"  # trained as it is used: every sketch of a batch with every photo
     config.optim.learning_rate = 1e-4
     config.train.epochs = 3.0
+    config.eval.shortlist = 10
     return config

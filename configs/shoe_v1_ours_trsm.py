@@ -19,4 +19,5 @@ def get_config():
     config.optim.learning_rate = 1e-3
     config.optim.warmup_steps = 10
     config.train.epochs = 3.0
+    config.eval.shortlist = 10
     return config

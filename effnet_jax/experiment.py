@@ -100,7 +100,7 @@ def prepare(
         ConfigError: the configuration cannot be run, or the folder belongs to another one.
         DataError: the data set cannot be had or is faulty.
     """
-    config = config if isinstance(config, Config) else from_mapping(config)
+    config = from_mapping(config.to_dict() if isinstance(config, Config) else config)
     if "://" in str(workdir):
         raise ConfigError(f"--workdir={workdir} must be a folder that is mounted; docs/pods.md says how for buckets.")
     workdir = Path(workdir).expanduser().absolute()

@@ -89,6 +89,10 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
     start = int(state.step)
     if start >= experiment.total_steps:
         return state
+    if config.log.profile_steps[0] > experiment.total_steps:
+        raise ConfigError(
+            f"log.profile_steps={config.log.profile_steps} lie beyond the last step, {experiment.total_steps}."
+        )
     optimizer = make_optimizer(config.optim, experiment.total_steps)
     train_step = make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, lies=_lies(experiment, stage))
     with (

@@ -46,7 +46,12 @@ def choose_attention(name: str, dtype: DTypeLike, tokens: int, heads: int, head_
 
     Returns:
         A key of ATTENTION, and why it was chosen.
+
+    Raises:
+        ValueError: cuDNN was asked for and cannot compile it here.
     """
+    if name == "cudnn" and (problem := cudnn_problem(tokens, heads, head_width)):
+        raise ValueError(f"model.attention=cudnn cannot be used here ({problem}); model.attention=auto takes what can.")
     if name != "auto":
         return name, "as configured"
     backend = jax.default_backend()

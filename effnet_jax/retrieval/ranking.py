@@ -168,7 +168,7 @@ def rerank(
     """Re-rank the shortlists of a ranking by other scores; what is not on a shortlist follows it in the old order.
 
     So a photo outside the shortlist keeps its rank, and one inside has at most rank m. Photos that tie across the
-    shortlist's edge were cut in the order of the gallery.
+    shortlist's edge were cut in the order of the gallery; one that was left outside comes after all that are inside.
 
     Args:
         encoder: first ranking; its `top_index` is the shortlist.
@@ -188,9 +188,10 @@ def rerank(
     order = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     better = np.count_nonzero(scores > own, axis=1).astype(np.int32)
     tied = (np.count_nonzero(scores == own, axis=1) - 1).astype(np.int32)
+    ahead = np.maximum(scores.shape[1] - encoder.better, 0)  # photos inside that the encoder gave the same score
     return Ranking(
-        better=np.where(inside, better, encoder.better),
-        tied=np.where(inside, tied, encoder.tied),
+        better=np.where(inside, better, encoder.better + ahead).astype(np.int32),
+        tied=np.where(inside, tied, encoder.tied - ahead).astype(np.int32),
         candidates=encoder.candidates,
         top_index=np.take_along_axis(encoder.top_index, order, axis=1),
         top_score=np.take_along_axis(scores, order, axis=1).astype(np.float32),

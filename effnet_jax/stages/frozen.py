@@ -14,6 +14,7 @@ from effnet_jax.hosts import only_first, say_to_all
 from effnet_jax.sharding import replicated
 from effnet_jax.stages.stage import fresh_state
 from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.training.integrity import damage, write_listing
 from effnet_jax.training.objective import init_variables
 from effnet_jax.training.saved import ON_VALIDATION, abstract, restore_tree, save_tree
 from effnet_jax.training.step import Params
@@ -41,7 +42,12 @@ def frozen_encoders(experiment: Experiment) -> Params:
 
     def needed() -> str:
         theirs = json.loads(record.read_text()) if record.exists() else {}
-        if theirs.get("wanted") == wanted:  # the record comes last, so an unfinished copy has none
+        if _filled(theirs.get("wanted", {})) == wanted:  # the record comes last, so an unfinished copy has none
+            if problems := damage(folder):
+                raise ConfigError(
+                    f"{folder} is damaged; restore it, or start again in another --workdir:\n"
+                    + "\n".join(f"  {problem}" for problem in problems)
+                )
             return ""
         if has_checkpoints(experiment.workdir):
             raise ConfigError(
@@ -56,7 +62,12 @@ def frozen_encoders(experiment: Experiment) -> Params:
         step, params = _load(source, config, experiment)
         save_tree(folder, params)
         about = {"init_from": str(source), "step": step, "wanted": wanted}
-        only_first("saving the encoders", lambda: write_json(record, about))
+
+        def finish() -> None:
+            write_listing(folder)
+            write_json(record, about)
+
+        only_first("saving the encoders", finish)
     return restore_tree(folder, like)
 
 
@@ -69,6 +80,16 @@ def _wanted(experiment: Experiment) -> dict[str, Any]:
     }
     splits = {name: split.sha256 for name, split in experiment.splits.items()}
     return json.loads(json.dumps({"init_from": config.init_from, **sections, "splits": splits}))
+
+
+def _filled(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields that are newer than a record their defaults, which is what it was made with."""
+    defaults = json.loads(json.dumps(Config().to_dict()))
+    return wanted | {
+        section: {k: v for k, v in defaults[section].items() if k not in free} | wanted[section]
+        for section, free in FREE.items()
+        if section in wanted
+    }
 
 
 def stage1_config(source: Path) -> Config:

@@ -67,6 +67,8 @@ def trsm_stage(experiment: Experiment) -> Stage:
             chosen = first.ranking.top_index[:, : config.eval.shortlist]
             scores = scorer.shortlist(*tokens(split), chosen)
             note = f"rerank: the encoder's first {chosen.shape[1]} photos, scored anew; the others follow in its order."
+            if chosen.shape[1] == first.ranking.gallery_size:
+                note = "rerank: eval.shortlist holds the whole gallery, so this is all_pairs."
             return Ranked(rerank(shorten(first.ranking, chosen.shape[1]), scores, truth, top=TOP), notes=(note,))
         sketches, photos = tokens(split)
         black, shuffles = sketches.black(), config.eval.paired_shuffles

@@ -16,13 +16,16 @@ BACKWARD = 2  # forward passes: the products for the gradients of inputs and of 
 MLP_RATIO = 4
 
 # Dense bfloat16 products, FLOP/s a chip, by the start of jax's device_kind; the longest start that fits is taken.
-# Source: NVIDIA's data sheets of A100, H100 (SXM and PCIe) and H200, with figures "with sparsity" halved;
+# Source: NVIDIA's data sheets of A100, H100 (SXM, PCIe, NVL), H200 and GH200, with figures "with sparsity" halved;
 # cloud.google.com/tpu/docs for v4, v5e, v5p and v6e.
 PEAKS = {
     "NVIDIA A100": 312e12,
     "NVIDIA H100": 989e12,
     "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 NVL": 835e12,
     "NVIDIA H200": 989e12,
+    "NVIDIA H200 NVL": 835e12,
+    "NVIDIA GH200": 989e12,
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
     "TPU v5e": 197e12,
@@ -35,7 +38,9 @@ PEAKS = {
 
 def peak_flops(device_kind: str) -> float | None:
     """Give the peak of one device, FLOP/s of dense bfloat16 products; None where it is not known."""
-    fits = [kind for kind in PEAKS if device_kind.startswith(kind) and device_kind != "TPU v4 lite"]
+    if device_kind == "TPU v4 lite" or " MIG " in device_kind:  # a part of a GPU has a part of its peak
+        return None
+    fits = [kind for kind in PEAKS if device_kind.startswith(kind)]
     return PEAKS[max(fits, key=len)] if fits else None
 
 

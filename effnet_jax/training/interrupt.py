@@ -52,8 +52,9 @@ class StopVote:
     reads the same sum a few steps later. That needs no message of its own and no wait for the device. One host alone
     stops at once.
 
-    Reading also keeps the host from running far ahead of the devices: fake CPU devices deadlock when dozens of steps
-    wait (jax 0.10 and 0.11), so there the sums are read with one host too.
+    Reading also keeps the host from running far ahead of the devices, whose memory every waiting batch takes; fake CPU
+    devices even deadlock when dozens of steps wait (jax 0.10 and 0.11). So one host reads the sums too, but on a single
+    CPU, where nothing runs ahead.
 
     Args:
         interrupt: of this host.
@@ -63,7 +64,7 @@ class StopVote:
     def __init__(self, interrupt: Interrupt, mesh: Mesh):
         self._interrupt = interrupt
         self._alone = jax.process_count() == 1
-        self._reads = not self._alone or (mesh.size > 1 and jax.default_backend() == "cpu")
+        self._reads = not self._alone or mesh.size > 1 or jax.default_backend() != "cpu"
         self._own_devices = len(mesh.local_devices)
         self._waiting: deque[jax.Array] = deque()
 

@@ -29,7 +29,7 @@ def restore_tree(folder: Path, like: Any) -> Any:
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore(folder.absolute(), like)
-    except (KeyError, ValueError, FileNotFoundError) as error:
+    except Exception as error:  # damaged files are errors of many kinds
         raise ValueError(f"{folder} does not hold the arrays of this model: {error}") from error
 
 

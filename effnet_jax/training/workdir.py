@@ -15,7 +15,11 @@ from effnet_jax.files import replacing
 
 # These say where and how, not what: a run may be resumed with others. The split hash guards the data itself.
 FREE_SECTIONS = ("log", "parallel")
-FREE_FIELDS = ("data.dir", "data.tfds_dir", "data.cache", "data.cache_dir", "data.workers", "model.attention")
+FREE_FIELDS = (
+    "data.dir", "data.tfds_dir", "data.cache", "data.cache_dir", "data.workers", "model.attention", "model.remat",
+    "loss.block_pairs", "trsm.cache_tokens", "train.micro_batch_size", "train.checkpoint_every_steps",
+    "train.keep_checkpoints", "train.log_every_steps",
+)  # fmt: skip
 CHECKPOINTS = "checkpoints"  # subfolder of a run
 PACKAGES = ("effnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "pillow")
 

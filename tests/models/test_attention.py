@@ -43,5 +43,10 @@ def test_on_gpus_cudnn_is_tried_and_its_failure_is_told(monkeypatch):
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="needs a machine without cuDNN")
+def test_cudnn_by_name_is_refused_where_it_cannot():
+    with pytest.raises(ValueError, match=r"model\.attention=cudnn cannot be used here \(.+auto takes what can"):
+        choose_attention("cudnn", jnp.bfloat16, **SHAPE)
+
+
 def test_without_cudnn_the_trial_says_why():
     assert attention.cudnn_problem(7, 2, 4)

@@ -6,7 +6,7 @@ from commands import run_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, credit_at_k, rank_gallery, rank_sketches
+from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, credit_at_k, rank_gallery, rank_sketches, rerank
 from effnet_jax.retrieval.scores import _score_tile
 
 
@@ -231,3 +231,15 @@ def test_memory_does_not_grow_with_the_queries():
     few, many = scratch(2), scratch(64)
     assert few < 3 * 64 * 8192 * 4  # a few times one block of scores
     assert many < few + 2**20
+
+
+def test_reranking_a_constant_encoder_scores_chance():
+    gallery, shortlist, truth = 100, 50, np.arange(100)
+    first = rank_gallery(np.ones((gallery, 4), np.float32), np.ones((gallery, 4), np.float32), truth, top=shortlist)
+    scores = np.random.default_rng(0).random((gallery, shortlist))
+    for again in (rerank(first, np.zeros_like(scores), truth), rerank(first, scores, truth)):
+        assert again.tied.min() >= 0
+        assert (again.better + again.tied).max() < gallery
+        outside = truth >= shortlist
+        assert (again.better[outside] == shortlist).all()
+    assert accuracy_at_k(rerank(first, np.zeros_like(scores), truth), 10) == pytest.approx(0.1)

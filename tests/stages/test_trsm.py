@@ -21,6 +21,8 @@ from effnet_jax.config import (
     TrainConfig,
     TrsmConfig,
 )
+from effnet_jax.experiment import prepare
+from effnet_jax.stages.frozen import frozen_encoders
 
 QUIET = LogConfig(tensorboard=False, progress=False)
 
@@ -121,6 +123,19 @@ def test_a_resumed_run_ends_in_the_same_bits(trained, home):
     assert path == newest
     for got, want in zip(resumed, straight, strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_kept_encoders_may_be_of_an_earlier_version_and_not_damaged(trained, home):
+    config, copy = trained[0], home / "damaged"
+    shutil.copytree(home / "stage2", copy)
+    record = json.loads((copy / "encoders.json").read_text())
+    del record["wanted"]["model"]["stem"]
+    (copy / "encoders.json").write_text(json.dumps(record))
+    frozen_encoders(prepare(config, copy))
+    largest = max((copy / "encoders").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    largest.write_bytes(largest.read_bytes()[:-8] + bytes(8))
+    with pytest.raises(ConfigError, match=rf"encoders is damaged(.|\n)*{largest.name} has other content"):
+        frozen_encoders(prepare(config, copy))
 
 
 @pytest.mark.slow

@@ -61,6 +61,8 @@ def test_a_pair_of_the_paper_and_what_does_not_count():
         ("NVIDIA H100 80GB HBM3", 989),
         ("NVIDIA H100 PCIe", 756),
         ("NVIDIA H200", 989),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
         ("TPU v4", 275),
         ("TPU v4 lite", None),
         ("TPU v5 lite", 197),

@@ -66,9 +66,22 @@ def test_a_run_from_before_a_field_existed_ran_with_its_default(tmp_path):
     open_workdir(tmp_path, CONFIG)
     started(tmp_path)
     old = json.loads((tmp_path / "config.json").read_text())
-    del old["train"]["micro_batch_size"]
+    del old["model"]["token_recycling"]
     (tmp_path / "config.json").write_text(json.dumps(old))
     open_workdir(tmp_path, CONFIG)
-    changed = dataclasses.replace(CONFIG, train=dataclasses.replace(CONFIG.train, micro_batch_size=8))
-    with pytest.raises(ConfigError, match=r"train.micro_batch_size: 0 there, 8 now"):
+    changed = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, token_recycling=True))
+    with pytest.raises(ConfigError, match=r"model.token_recycling: False there, True now"):
         open_workdir(tmp_path, changed)
+
+
+def test_what_only_saves_memory_or_writes_more_may_change(tmp_path):
+    open_workdir(tmp_path, CONFIG)
+    started(tmp_path)
+    open_workdir(
+        tmp_path,
+        dataclasses.replace(
+            CONFIG,
+            train=dataclasses.replace(CONFIG.train, micro_batch_size=8, log_every_steps=3),
+            model=dataclasses.replace(CONFIG.model, remat=True),
+        ),
+    )
