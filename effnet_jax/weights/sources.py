@@ -186,8 +186,8 @@ def _encoder(domain: str, tensors: dict[str, np.ndarray], path: Path, *, authors
     told = told_heads(found, path)
     fields = architecture(found, where, heads=told)
     # Google's files and presets tell their heads; elsewhere the tensors look the same with any number of them.
-    known = told or found.naming.family != "vit" or found.naming.source.startswith("AugReg")
-    assumed = () if known or fields.get("width", 0) in (0, *VIT_WIDTHS) else ("heads",)
+    sure = told or found.naming.family != "vit" or found.naming.source.startswith("AugReg")
+    assumed = () if sure or fields.get("width", 0) in (0, *VIT_WIDTHS) else ("heads",)
     head = found.tensors.get(f"{found.head}.weight")
     if head is not None and head.ndim == 2 and head.size:
         fields["embedding_size"] = int(head.shape[0])
