@@ -78,6 +78,7 @@ def test_the_artefact_runs_without_this_package(backbone, tmp_path):
 
 def test_the_device_that_trained_leaves_no_trace(tmp_path):
     encoder = trained("vit_tiny")
+    encoder = dataclasses.replace(encoder, params=jax.device_get(encoder.params))
     fast = dataclasses.replace(encoder, config=dataclasses.replace(encoder.config, attention="cudnn", remat=True))
     images = np.zeros((1, 32, 32, 3), np.uint8)
     plain = dataclasses.replace(encoder, config=dataclasses.replace(encoder.config, attention="merged"))

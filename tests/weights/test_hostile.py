@@ -102,7 +102,7 @@ HOSTILE = {
     "a head that is a number": (ODD["scalar.pth"], "missing: cls_token"),
     "numbers that ninety tensors share": (ODD["shared.pth"], "shares its numbers among so many"),
     "lists of lists of lists as a name": (ODD["laugh.pth"], "is damaged"),
-    "a deep tuple as a name": (with_contents(b"\x80\x04)" + b"\x85" * 99_999 + b"\x8c\x01x\x93."), "is damaged"),
+    "a deep tuple as a name": (with_contents(b"\x80\x04)" + b"\x85" * 20_000 + b"\x8c\x01x\x93."), "is damaged"),
     "long sizes": (ODD["sizes.pth"], "is damaged"),
     "a long text encoded often": (ODD["texts.pth"], "grow beyond its own size"),
     "the same pairs often": (ODD["pairs.pth"], "grow beyond its own size"),
