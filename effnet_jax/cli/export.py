@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from effnet_jax.cli.outputs import Overwrite, check_outputs
+
 EPILOG = (
     "[bold]Examples[/bold]\n\n"
     "effnet-jax export runs/chairs out                        # both formats, best on validation\n\n"
@@ -23,17 +25,22 @@ def export(
     checkpoint: Annotated[
         str, typer.Option(help="best (on held-out photos, else the last), last, best_on_test, or a step.")
     ] = "best",
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print about.json instead of text.")] = False,
 ) -> None:
     """Write the encoders of a run as .safetensors and as artefacts that run without this package.
 
-    Each artefact is compared with the live encoder before it is kept.
+    Each artefact is compared with the live encoder before it is kept. The folder can be given as
+    --config.model.weights.
     """
     from effnet_jax.trained import trained_encoders
     from effnet_jax.weights.export import export_encoders, one_by_one
 
     encoders = trained_encoders(workdir, checkpoint)
-    whole = export_encoders(one_by_one(encoders), out, formats=formats, about=encoders.origin)
+    each = one_by_one(encoders)
+    names = [f"{encoder.name}.{suffix}" for encoder in each for suffix in formats]
+    check_outputs([out / name for name in (*names, "about.json")], overwrite=overwrite)
+    whole = export_encoders(each, out, formats=formats, about=encoders.origin)
     if as_json:
         print(json.dumps(whole, indent=2))
         return

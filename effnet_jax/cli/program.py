@@ -39,6 +39,10 @@ def main() -> None:
     except ValueError as error:  # ConfigError, DataError, WeightsError and others are ValueErrors
         print(str(error), file=sys.stderr)
         sys.exit(1)
+    except OSError as error:  # a folder where a file should be, no space, no permission
+        named = error.filename2 or error.filename
+        print(f"{named}: {error.strerror}" if named and error.strerror else str(error), file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

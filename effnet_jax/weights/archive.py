@@ -5,7 +5,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from effnet_jax.weights.errors import WeightsError
+from effnet_jax.weights.errors import WeightsError, listing, shown
 
 MAX_ENTRIES = 20_000
 MAX_GROWTH = 20  # times that a compressed entry may grow; numbers hardly compress
@@ -32,7 +32,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except DAMAGED as error:
-            raise WeightsError(f"{path} is a damaged or cut-off archive ({error}); fetch it again.") from error
+            raise WeightsError(f"{path} is a damaged or cut-off archive ({shown(error)}); fetch it again.") from error
         try:
             self._check(compressed)
         except WeightsError:
@@ -53,22 +53,22 @@ class Archive:
             name = info.filename
             parts = name.replace("\\", "/").split("/")
             if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
-                problems.append(f"{name!r} points outside the archive")
+                problems.append(f"points outside the archive: {shown(name)!r}")
             if name in seen:
-                problems.append(f"{name!r} is there twice")
+                problems.append(f"there twice: {shown(name)!r}")
             seen.add(name)
             if info.flag_bits & 1:
-                problems.append(f"{name!r} is encrypted")
+                problems.append(f"encrypted: {shown(name)!r}")
             if info.compress_type == zipfile.ZIP_STORED:
                 if info.file_size != info.compress_size or info.file_size > size:
-                    problems.append(f"{name!r} claims {info.file_size} bytes in a file of {size}")
+                    problems.append(f"too large: {shown(name)!r} claims {info.file_size} bytes in a file of {size}")
             elif not compressed or info.compress_type != zipfile.ZIP_DEFLATED:
-                problems.append(f"{name!r} is compressed, which such a file never is")
+                problems.append(f"compressed, which such a file never is: {shown(name)!r}")
         total = sum(info.file_size for info in infos)
         if total > size * (MAX_GROWTH if compressed else 1) + (SLACK if compressed else 0):
             problems.append(f"its entries claim {total} bytes in a file of {size}")
         if problems:
-            raise WeightsError(f"{self.path} cannot be trusted:\n" + "\n".join(f"  {p}" for p in problems))
+            raise WeightsError(f"{self.path} cannot be trusted:\n{listing(problems)}")
 
     def read(self, name: str) -> bytes:
         """Read one entry.
@@ -77,11 +77,11 @@ class Archive:
             WeightsError: it is missing, or its checksum is wrong.
         """
         if name not in self.names:
-            raise WeightsError(f"{self.path} lacks {name!r}; it is cut off or damaged.")
+            raise WeightsError(f"{self.path} lacks {shown(name)!r}; it is cut off or damaged.")
         try:
             return self._zip.read(self.names[name])
         except DAMAGED as error:
-            raise WeightsError(f"{self.path}: {name!r} is damaged ({error}); fetch it again.") from error
+            raise WeightsError(f"{self.path}: {shown(name)!r} is damaged ({shown(error)}); fetch it again.") from error
 
     def close(self) -> None:
         """Close the file."""

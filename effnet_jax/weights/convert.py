@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from effnet_jax.models.vit import resize_position_embeddings
-from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.names import LAYOUTS, Path, Table, Target, flatten, nest, to_ours
+from effnet_jax.weights.errors import WeightsError, listing, shown
+from effnet_jax.weights.names import BACK, LAYOUTS, Path, Table, Target, flatten, nest, to_ours
 
 Tree = dict[str, Any]
 
@@ -40,7 +40,7 @@ def lay(
     """
     wanted = {False: flatten(params), True: flatten(batch_stats)}
     problems = [f"missing: {name}" for name in table if name not in tensors]
-    problems += [f"unexpected: {name}" for name in tensors if name not in table and not ignored(name)]
+    problems += [f"unexpected: {shown(name)}" for name in tensors if name not in table and not ignored(name)]
     got: dict[bool, dict[Path, Any]] = {False: {}, True: {}}
     parts: dict[Path, dict[int, np.ndarray]] = {}
     for name, target in table.items():
@@ -63,7 +63,7 @@ def lay(
     covered = {target.path for target in table.values()}
     problems += [f"not in the file: our {'.'.join(map(str, p))}" for p in wanted[False] if p not in covered]
     if problems:
-        raise WeightsError(f"{source} does not fit:\n" + "\n".join(f"  {line}" for line in problems))
+        raise WeightsError(f"{source} does not fit:\n{listing(problems)}")
     return nest(got[False]), nest(got[True])
 
 
@@ -71,20 +71,30 @@ def _convert(name: str, tensor: np.ndarray, target: Target, shape: tuple[int, ..
     """Convert one tensor; the second value says what is wrong with it, or is empty."""
     axes = LAYOUTS[target.layout][0]
     wanted = (*shape[:-1], shape[-1] // 3) if target.part is not None else shape
-    if (axes is not None and tensor.ndim != axes) or tensor.ndim < len(shape):
-        return (
-            tensor,
-            f"misshapen: {name} has {tensor.ndim} dimensions {tensor.shape}, the model needs {wanted} of ours",
-        )
+    misshapen = f"misshapen: {name} is {tensor.shape}, the model needs {_in_file(wanted, target.layout)}"
+    if tensor.dtype.kind != "f":
+        return tensor, f"not floating point: {name} holds {tensor.dtype} (quantised weights are not read)"
+    if (axes is not None and tensor.ndim != axes) or tensor.ndim < len(shape) or 0 in tensor.shape:
+        return tensor, misshapen
     if target.layout == "depthwise" and tensor.shape[1] != 1:
-        return tensor, f"misshapen: {name} is {tensor.shape}, not one kernel a channel"
+        return tensor, misshapen
     value = to_ours(tensor, target.layout)
     if target.layout == "positions" and value.shape != wanted and value.shape[1] > 1:
         grid = round((shape[1] - 1) ** 0.5)
         if round((value.shape[1] - 1) ** 0.5) ** 2 == value.shape[1] - 1:
             value = np.asarray(resize_position_embeddings(jnp.asarray(value), grid, 1))
     if value.shape != wanted:
-        return value, f"misshapen: {name} is {tensor.shape}, the model needs {wanted} in our layout"
+        return value, misshapen
     if not np.isfinite(value).all():
         return value, f"not finite: {name}"
     return value, ""
+
+
+def _in_file(shape: tuple[int, ...], layout: str) -> str:
+    """Write a shape of ours as the file would have it."""
+    if layout in BACK:
+        return str(BACK[layout](np.broadcast_to(np.float32(0), shape)).shape)
+    inputs, outputs = str(shape[0]), str(shape[-1])  # flax divides one of them into more axes
+    return {"rows": f"({inputs} divided, {outputs})", "columns": f"({inputs}, {outputs} divided)"}.get(
+        layout, f"{outputs} numbers"
+    )

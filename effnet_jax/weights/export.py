@@ -20,7 +20,7 @@ from effnet_jax.retrieval.encoders import Encoders
 from effnet_jax.training.workdir import versions, write_json
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.onnx_file import write_onnx
-from effnet_jax.weights.save import save_encoder
+from effnet_jax.weights.save import portable, save_encoder
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMATS = ("safetensors", "stablehlo")  # by default
@@ -36,7 +36,7 @@ class TrainedEncoder:
     Attributes:
         domain: "sketch", "photo", or "" for both.
         config: its architecture.
-        params: `backbone` and `head`.
+        params: `backbone`, `head` and, with token recycling, `recycling`.
         batch_stats: `backbone` where there are statistics, else empty.
         preprocessing: what its images go through.
     """
@@ -54,7 +54,8 @@ class TrainedEncoder:
 
     def embed(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b z"]:
         """Embed resized 8-bit RGB images; not of unit norm."""
-        encoder = nnx.eval_shape(lambda: make_encoder(self.config, rngs=nnx.Rngs(0)))
+        config = portable(self.config)
+        encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(0)))
         graphdef = nnx.split(encoder, nnx.Param, nnx.BatchStat)[0]
         with jax.default_matmul_precision(self.config.precision):
             return nnx.merge(graphdef, self.params, self.batch_stats)(normalise(images, self.preprocessing)).embedding

@@ -15,9 +15,10 @@ from effnet_jax.models.builders import BACKBONES
 from effnet_jax.models.effnet import make_encoder
 from effnet_jax.models.encoder import Encoder
 from effnet_jax.models.layers import dense_init
+from effnet_jax.weights.encoder_weights import EncoderWeights, encoder_tree
 from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.sources import EncoderWeights, encoder_tree, read_source
-from effnet_jax.weights.trees import depths_of, shapes_of
+from effnet_jax.weights.sources import read_source
+from effnet_jax.weights.trees import shapes_of
 
 __all__ = ["WeightsError", "find_weights", "load_encoder", "load_encoders"]
 
@@ -29,8 +30,9 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt")
 def load_encoders(config: ModelConfig, params: Params, batch_stats: Params) -> tuple[Params, Params]:
     """Load the weights that `config.weights` names into every encoder of a model.
 
-    A file with a sketch and a photo encoder (the authors' checkpoints) fills each with its own; a shared encoder takes
-    the photo's. An embedding head is taken along where the file has one, else the model's own stays.
+    A file with a sketch and a photo encoder (the authors' checkpoints), or a folder with a file for each, fills each
+    with its own; a shared encoder takes the photo's. An embedding head and token recycling are taken along where the
+    file has them, else the model's own stay.
 
     Args:
         config: architecture and the name of the weights; not "none".
@@ -41,19 +43,26 @@ def load_encoders(config: ModelConfig, params: Params, batch_stats: Params) -> t
         Parameters and batch statistics: what was loaded as float32 NumPy arrays, the rest as it was.
 
     Raises:
-        WeightsError: no such file, no network, or tensors that do not fit (all of them at once).
+        WeightsError: no such file, no network, tensors that do not fit (all of them at once), or a file for one domain
+            where the model has two encoders.
     """
-    source = read_source(find_weights(config.weights, config.backbone))
+    path = find_weights(config.weights, config.backbone)
+    source = read_source(path)
     by_domain = {weights.domain: weights for weights in source.encoders}
+    if len(params) > 1 and len(by_domain) == 1 and "" not in by_domain:
+        raise WeightsError(
+            f"model.weights: {path} holds the {', '.join(by_domain)} encoder alone, and this model has two. Give the "
+            "folder that holds the files of both (effnet-jax export writes such a one), as --config.model.weights="
+            "FOLDER, or set model.shared_encoders=true."
+        )
     loaded, statistics = dict(params), dict(batch_stats)
     for name in params:
         domain = name.removesuffix("encoder").removesuffix("_")
         weights = by_domain.get(domain) or by_domain.get("photo") or source.encoders[0]
-        backbone, of_backbone = _fit(weights, config, params[name]["backbone"], _backbone(batch_stats.get(name)))
-        head = weights.head(params[name]["head"])
-        loaded[name] = {**params[name], "backbone": backbone} | ({"head": head} if head else {})
-        if of_backbone:
-            statistics[name] = {**batch_stats[name], "backbone": of_backbone}
+        tree, stats = _fit(weights, config, params[name], batch_stats.get(name) or {})
+        loaded[name] = {**params[name], **tree}
+        if stats:
+            statistics[name] = {**batch_stats[name], **stats}
     return loaded, statistics
 
 
@@ -63,8 +72,8 @@ def load_encoder(
     """Make the encoder that a file holds, whatever its kind, ready to use.
 
     Args:
-        path: file of any kind that `effnet-jax convert` reads.
-        domain: "sketch" or "photo", where the file has both.
+        path: file of any kind that `effnet-jax convert` reads, or a folder with one for sketches and one for photos.
+        domain: "sketch" or "photo", where there are both.
         embedding_size: width of a new, random head; needed where the file has a backbone only.
         changes: fields of ModelConfig to change, such as image_size.
 
@@ -84,10 +93,9 @@ def load_encoder(
     config = dataclasses.replace(weights.config, **changes)
     if embedding_size:
         config = dataclasses.replace(config, embedding_size=embedding_size)
-        weights = dataclasses.replace(weights, found=weights.found._replace(head=None))
     pixels = dataclasses.replace(weights.preprocessing, image_size=config.image_size)
     weights = dataclasses.replace(weights, config=config, preprocessing=pixels)
-    params, statistics = encoder_tree(weights)
+    params, statistics = encoder_tree(weights, head=not embedding_size)
     encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(params=jax.random.key(0))))
     if "head" not in params:
         kernel = dense_init(jax.random.key(0), shapes_of(config)[0]["head"]["kernel"].shape)
@@ -97,10 +105,10 @@ def load_encoder(
 
 
 def find_weights(name: str, backbone: str = "vit_base") -> Path:
-    """Give the local path of a file, or of `timm/NAME.TAG` on the Hugging Face hub.
+    """Give the local path of a file or folder, or of `timm/NAME.TAG` on the Hugging Face hub.
 
     Args:
-        name: path, timm/NAME.TAG, or "auto" for what is usual for the backbone.
+        name: path of any name, timm/NAME.TAG, or "auto" for what is usual for the backbone.
         backbone: which "auto" is meant.
 
     Raises:
@@ -108,13 +116,13 @@ def find_weights(name: str, backbone: str = "vit_base") -> Path:
     """
     name = BACKBONES[backbone].weights if name == "auto" else name
     path = Path(name).expanduser()
-    if path.suffix in SUFFIXES:
-        if not path.is_file():
-            raise WeightsError(f"model.weights: there is no file {path.absolute()}; {_ways_out(None)}")
+    if path.exists():
         return path
+    if path.suffix in SUFFIXES or path.is_absolute():
+        raise WeightsError(f"model.weights: there is no file {path.absolute()}; {_ways_out(None)}")
     if not name.startswith(HUB_PREFIX):
         raise WeightsError(
-            f"model.weights={name!r} is neither a file ({' '.join(SUFFIXES)}) nor timm/NAME.TAG nor none."
+            f"model.weights={name!r} is neither a file or folder that is there, nor timm/NAME.TAG, nor none."
         )
     try:
         from huggingface_hub import hf_hub_download, logging
@@ -129,15 +137,11 @@ def find_weights(name: str, backbone: str = "vit_base") -> Path:
 
 def _fit(weights: EncoderWeights, config: ModelConfig, params: Params, stats: Params) -> tuple[Params, Params]:
     try:
-        return weights.lay(params, stats, depths_of(params))
+        return weights.lay(params, stats)
     except WeightsError as error:
         sizes = f"image_size={config.image_size}"
         sizes += f", patch_size={config.patch_size}" if config.backbone.startswith("vit") else ""
         raise WeightsError(f"{error}\nThe model is model.backbone={config.backbone} ({sizes}).") from error
-
-
-def _backbone(tree: Params | None) -> Params:
-    return (tree or {}).get("backbone", {})
 
 
 def _ways_out(name: str | None) -> str:

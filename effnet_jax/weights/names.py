@@ -54,7 +54,8 @@ BACK = {  # ours -> theirs, for the layouts that are written
 
 def to_ours(tensor: Float[np.ndarray, "..."], layout: str) -> Float[np.ndarray, "..."]:
     """Change a tensor from its source layout to ours, as float32."""
-    return np.ascontiguousarray(LAYOUTS[layout][1](tensor), dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as not finite
+        return np.ascontiguousarray(LAYOUTS[layout][1](tensor), dtype=np.float32)
 
 
 def to_theirs(tensor: Float[np.ndarray, "..."], layout: str) -> Float[np.ndarray, "..."]:

@@ -12,7 +12,7 @@ from typing import Any
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.pickle_values import CALLS, Global, fill, make_global, make_storage, set_state
 
-MAX_PICKLE = 2**20  # bytes; a checkpoint of two ViT-L with their optimiser has some 200 kB
+MAX_PICKLE = 2**19  # bytes; a checkpoint of two ViT-L with their optimiser has some 200 kB
 
 
 class _Mark:
@@ -43,7 +43,7 @@ class _Machine:
     """The stack machine; one method an instruction, by its byte in `_INSTRUCTIONS`."""
 
     def __init__(self, data: bytes, where: str):
-        self.data, self.where, self.place = data, where, 0
+        self.data, self.where, self.place, self.made = data, where, 0, 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.constants = {
@@ -106,7 +106,10 @@ class _Machine:
         self.memo[len(self.memo)] = self.stack[-1]
 
     def integer(self) -> None:
-        self.stack.append(int.from_bytes(self._take(self._take(1)[0]), "little", signed=True))
+        size = self._take(1)[0]
+        if size > 8:  # longer ones can be made to collide in a dict
+            raise WeightsError(f"{self.where} has a whole number of {size} bytes; it is not read.")
+        self.stack.append(int.from_bytes(self._take(size), "little", signed=True))
 
     def name_of_global(self) -> None:
         module = self._line()
@@ -114,7 +117,9 @@ class _Machine:
 
     def name_from_stack(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
-        self._global(str(module), str(name))
+        if type(name) is not str or type(module) is not str:
+            raise ValueError("no name")
+        self._global(module, name)
 
     def _global(self, module: str, name: str) -> None:
         self.stack.append(make_global(module, name, self.where))
@@ -157,7 +162,11 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not Global or type(arguments) is not tuple or function.name not in CALLS:
             raise ValueError("no call")
-        self.stack.append(CALLS[function.name](self.where, *arguments))
+        value = CALLS[function.name](self.where, *arguments)
+        self.made += len(value) if type(value) in (dict, bytes) else 0
+        if self.made > len(self.data):  # the same pairs or texts again and again
+            raise WeightsError(f"{self.where}: its list of contents would grow beyond its own size; it is not read.")
+        self.stack.append(value)
 
     def build(self) -> None:
         state = self.stack.pop()
@@ -190,6 +199,7 @@ _INSTRUCTIONS: dict[int, Callable[[_Machine], None]] = {
     0x73: _Machine.set_item,
     0x75: _Machine.set_items,
     0x90: _Machine.appends,  # ADDITEMS: a set is read as a list
+    0x91: _Machine.tuple_since_mark,  # FROZENSET
     0x51: _Machine.persistent,
     0x52: _Machine.call,
     0x62: _Machine.build,

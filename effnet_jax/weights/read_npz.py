@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from effnet_jax.weights.archive import Archive
-from effnet_jax.weights.errors import WeightsError
+from effnet_jax.weights.errors import WeightsError, possible, shown
 
 MAGIC = b"\x93NUMPY"
 # The header is a Python literal; this is the one form that NumPy writes for plain arrays, so nothing is evaluated.
@@ -31,22 +31,24 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def _array(path: Path, name: str, data: bytes) -> np.ndarray:
     wide = {b"\1\0": 2, b"\2\0": 4}.get(data[6:8])  # bytes of the header's length, by version
     if data[:6] != MAGIC or wide is None:
-        raise WeightsError(f"{path}: {name!r} is no NumPy array.")
+        raise WeightsError(f"{path}: {shown(name)!r} is no NumPy array.")
     start = 8 + wide + int.from_bytes(data[8 : 8 + wide], "little")
     found = HEADER.fullmatch(data[8 + wide : start])
     if found is None:
-        shown = data[8 + wide : min(start, 8 + wide + 80)].decode("latin1").strip()
-        raise WeightsError(f"{path}: {name!r} is no plain array of numbers ({shown}); it is not read.")
+        text = data[8 + wide : min(start, 8 + wide + 80)].decode("latin1").strip()
+        raise WeightsError(f"{path}: {shown(name)!r} is no plain array of numbers ({shown(text)}); it is not read.")
     try:
         dtype = np.dtype(found[1].decode())
     except TypeError:
         dtype = np.dtype(object)
     if dtype != BFLOAT16 and dtype.kind not in KINDS:
-        raise WeightsError(f"{path}: {name!r} holds {found[1].decode()}, not plain numbers; it is not read.")
+        raise WeightsError(f"{path}: {shown(name)!r} holds {found[1].decode()}, not plain numbers; it is not read.")
     shape = tuple(int(number[:20]) for number in found[3].decode().replace(" ", "").split(",") if number)
     left = len(data) - start
-    if len(shape) > 32 or math.prod(shape) * dtype.itemsize != left:
-        raise WeightsError(f"{path}: {name!r} claims shape {shape} of {dtype} in {left} bytes; cut off or damaged.")
+    if not possible(shape) or math.prod(shape) * dtype.itemsize != left:
+        raise WeightsError(
+            f"{path}: {shown(name)!r} claims shape {shape} of {dtype} in {left} bytes; cut off or damaged."
+        )
     values = np.frombuffer(data, dtype, offset=start) if left else np.empty(0, dtype)
     if dtype == BFLOAT16:
         values = (values.view("<u2").astype(np.uint32) << 16).view(np.float32)

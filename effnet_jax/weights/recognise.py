@@ -2,21 +2,17 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from effnet_jax.config import ModelConfig
-from effnet_jax.config_reader import from_mapping
-from effnet_jax.models.builders import BACKBONES
-from effnet_jax.weights.errors import WeightsError
+from effnet_jax.weights.errors import WeightsError, some
 from effnet_jax.weights.names import Table
 from effnet_jax.weights.names_cnn import torchvision_inception, torchvision_resnet, torchvision_vgg16
 from effnet_jax.weights.names_swin import timm_convnext, timm_swin
 from effnet_jax.weights.names_vit import augreg_vit, huggingface_vit, timm_conv_stem, timm_vit
 
 Depths = tuple[int, ...]
-MAX_BLOCKS = 200
 HALF, IMAGENET = ((0.5,) * 3, (0.5,) * 3), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HEADS = ("mlp_head.0", "output_layer", "linear_out.0")  # of the authors' encoders: the embedding
 
@@ -101,15 +97,15 @@ class Recognised(NamedTuple):
 
     Attributes:
         naming: whose names.
-        tensors: of the backbone, without the prefix that the file puts before them.
-        head: weight (z, f) and bias (z,) of the embedding head, where there is one.
+        tensors: of the backbone, without the prefix that the file puts before them, and of the head.
+        head: name of the embedding head, a linear layer among the tensors; None where there is none.
         depths: blocks, or blocks of each stage.
         source: sentence about it.
     """
 
     naming: Naming
     tensors: dict[str, np.ndarray]
-    head: tuple[np.ndarray, np.ndarray] | None
+    head: str | None
     depths: Depths
     source: str
 
@@ -118,8 +114,10 @@ class Recognised(NamedTuple):
         return self.naming.table(self.tensors.keys(), tuple(depths) if depths else self.depths)
 
     def ignored(self, name: str) -> bool:
-        """Tell whether a tensor is not needed."""
-        return re.fullmatch(self.naming.ignored, name) is not None
+        """Tell whether a backbone does not need a tensor."""
+        return (
+            name in (f"{self.head}.weight", f"{self.head}.bias") or re.fullmatch(self.naming.ignored, name) is not None
+        )
 
 
 def recognise(tensors: Mapping[str, np.ndarray], where: str, *, own_head: bool = False) -> Recognised:
@@ -133,105 +131,34 @@ def recognise(tensors: Mapping[str, np.ndarray], where: str, *, own_head: bool =
     Raises:
         WeightsError: no architecture that we know.
     """
+    several: dict[str, list[str]] = {}  # backbones that are there more than once
     for naming in NAMINGS:
         prefixes = [name.removesuffix(naming.mark) for name in tensors if name.endswith(naming.mark)]
         prefixes = [p for p in prefixes if not p or p.endswith(".")]
+        if len(prefixes) > 1:
+            several[naming.family] = prefixes
         if len(prefixes) != 1:
             continue
         prefix = prefixes[0]
         outer = prefix.removesuffix("encoder.").removesuffix("features.").removesuffix("backbone.")
-        head = _head(tensors, [outer + name for name in HEADS])
-        heads = {outer + f"{name}.{part}" for name in HEADS for part in ("weight", "bias")} if head else set()
-        inner = {name.removeprefix(prefix): x for name, x in tensors.items() if name not in heads}
+        inner = {name.removeprefix(prefix): x for name, x in tensors.items()}
+        heads = [(outer + name).removeprefix(prefix) for name in HEADS]
+        head = next((name for name in heads if f"{name}.weight" in inner or f"{name}.bias" in inner), None)
         if own_head and head is None:
-            head = _head(inner, [naming.classifier])
+            head = naming.classifier
         depths = _depths(inner, naming.blocks)
         return Recognised(naming, inner, head, depths, f"{naming.source}'s names of a {naming.family} backbone")
-    shown = ", ".join(sorted(tensors)[:6])
+    if several:
+        family, prefixes = min(several.items(), key=lambda item: len(item[1]))
+        raise WeightsError(
+            f"{where} holds {len(prefixes)} {family} backbones, whose names begin with {some(prefixes)}; "
+            "save the tensors of one of them alone."
+        )
+    known = "; ".join(f"{n.source}: {n.family} (has {n.mark})" for n in NAMINGS)
     raise WeightsError(
-        f"{where} holds tensors of no architecture that is known here ({len(tensors)} names: {shown}, ...). Known are "
-        + "; ".join(f"{n.source}: {n.family} (has {n.mark})" for n in NAMINGS)
+        f"{where} holds tensors of no architecture that is known here ({len(tensors)} names: "
+        f"{some(sorted(tensors), 6)}). Known are {known}"
     )
-
-
-def architecture(found: Recognised, where: str) -> dict[str, Any]:
-    """Tell the fields of ModelConfig that describe the backbone, from the shapes alone.
-
-    Raises:
-        WeightsError: sizes that no backbone here can have.
-    """
-    family, x, depths = found.naming.family, found.tensors, found.depths
-    if sum(depths) > MAX_BLOCKS:
-        raise WeightsError(f"{where} has {sum(depths)} blocks, more than {MAX_BLOCKS}; it is not read.")
-    try:
-        if family == "vit":
-            return _vit_architecture(found)
-        if family == "resnet":
-            bottleneck, width = "layer1.0.conv3.weight" in x, int(x["conv1.weight"].shape[0])
-            base = {True: "resnet50", False: "resnet18"}[bottleneck]
-            kinds = {"resnet50": (3, 4, 6, 3), "resnet18": (2, 2, 2, 2)}
-            return {"backbone": base, **_sizes(base, width, depths, kinds)}
-        if family in ("swin", "convnext"):
-            width = int(x["patch_embed.proj.weight" if family == "swin" else "stem.0.weight"].shape[0])
-            return {"image_size": found.naming.image_size, **_staged(family, width, depths, x)}
-    except (KeyError, IndexError, ZeroDivisionError) as error:
-        raise WeightsError(f"{where} lacks tensors that tell the size of its {family} backbone: {error}") from error
-    except _NoPreset as error:
-        raise WeightsError(f"{where} is a {family} backbone that is not built here: {error}") from error
-    base = "vgg16" if family == "vgg" else "inception_v3"
-    width = 0
-    if family == "vgg":
-        width = int(next(v for k, v in x.items() if k.endswith((".0.weight", "features.0.weight"))).shape[0])
-    return {"backbone": base, "image_size": found.naming.image_size} | (
-        {"width": width} if width not in (0, 64) else {}
-    )
-
-
-class _NoPreset(Exception):
-    """Sizes that cannot be configured."""
-
-
-def _vit_architecture(found: Recognised) -> dict[str, Any]:
-    table, x, depth = found.table(), found.tensors, found.depths[0]
-    by_path = {target.path: name for name, target in table.items()}
-    width = int(x[by_path["cls_token",]].shape[-1])
-    fields: dict[str, Any] = {}
-    grid = round((x[by_path["pos_embed",]].shape[1] - 1) ** 0.5)
-    kernel = by_path.get(("patch_embed", "kernel"))
-    if kernel is None:
-        patch = 2 ** sum(path[:2] == ("patch_embed", "convolutions") for path in by_path)
-        fields["stem"] = "conv"
-    else:
-        patch = int(x[kernel].shape[0 if table[kernel].layout == "rows" else -1])
-    for name, preset in BACKBONES.items():
-        if name.startswith("vit") and preset.width == width and preset.build.keywords["depth"] == depth:  # pyrefly: ignore
-            return {"backbone": name, "patch_size": patch, "image_size": grid * patch, **fields}
-    fields |= {"width": width, "depth": depth, "heads": max(1, width // 64)}
-    return {"backbone": "vit_tiny", "patch_size": patch, "image_size": grid * patch, **fields}
-
-
-def _staged(family: str, width: int, depths: Depths, x: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    presets = {name: p for name, p in BACKBONES.items() if name.startswith(family)}
-    kinds = {name: p.build.keywords["depths"] for name, p in presets.items()}  # pyrefly: ignore
-    fitting = [name for name, p in presets.items() if (p.width, kinds[name]) == (width, depths)]
-    base = fitting[0] if fitting else f"{family}_tiny"
-    fields = {"backbone": base, **_sizes(base, width, depths, kinds)}
-    if family == "swin":
-        rows, heads = x["layers.0.blocks.0.attn.relative_position_bias_table"].shape
-        if rows != 13**2:
-            raise _NoPreset(f"its windows have {(round(rows**0.5) + 1) // 2} cells a side, 7 are built")
-        if heads != presets[base].heads:
-            fields["heads"] = int(heads)
-    return fields
-
-
-def _sizes(base: str, width: int, depths: Depths, kinds: Mapping[str, Depths]) -> dict[str, int]:
-    fields = {"width": width} if width != BACKBONES[base].width else {}
-    if depths != tuple(kinds[base]):
-        if len(set(depths)) > 1 or len(depths) != 4:
-            raise _NoPreset(f"it has {depths} blocks a stage; built are {sorted(set(kinds.values()))} or all alike")
-        fields["depth"] = depths[0]
-    return fields
 
 
 def _depths(names: Iterable[str], pattern: str) -> Depths:
@@ -242,19 +169,3 @@ def _depths(names: Iterable[str], pattern: str) -> Depths:
             *stage, block = found.groups()
             blocks.setdefault(stage[0] if stage else "", set()).add(block)
     return tuple(len(blocks[stage]) for stage in sorted(blocks))
-
-
-def _head(tensors: Mapping[str, np.ndarray], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
-    for name in names:
-        if f"{name}.weight" in tensors and f"{name}.bias" in tensors:
-            return tensors[f"{name}.weight"], tensors[f"{name}.bias"]
-    return None
-
-
-def config_of(fields: Mapping[str, Any]) -> ModelConfig:
-    """Make the configuration of an encoder from what `architecture` found, or from what a file of ours says.
-
-    Raises:
-        ConfigError: fields that do not exist, of a wrong type, or that cannot be built.
-    """
-    return from_mapping({"model": {**fields, "weights": "none"}}).model

@@ -11,7 +11,10 @@ import numpy as np
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.files import replacing
-from effnet_jax.weights.names import Table, flatten, to_theirs
+from effnet_jax.models.builders import BACKBONES
+from effnet_jax.weights.encoder_weights import RECYCLING, recycling_table
+from effnet_jax.weights.errors import WeightsError
+from effnet_jax.weights.names import Table, flatten, linear, to_theirs
 from effnet_jax.weights.recognise import NAMINGS
 from effnet_jax.weights.sources import OWN
 from effnet_jax.weights.trees import depths_of
@@ -23,23 +26,36 @@ def timm_tensors(config: ModelConfig, params: Tree, batch_stats: Tree) -> dict[s
     """Lay an encoder out as timm's state_dict; the embedding head stands where timm has the classifier.
 
     So `timm.create_model(name, num_classes=embedding_size)` computes the embedding, with `global_pool="max"` for ResNet
-    and Inception. A ViT's convolutional stem, a head on all tokens and VGG16's head do not exist in timm.
+    and Inception. A ViT's convolutional stem, token recycling, a head on all tokens and VGG16's head do not exist in
+    timm.
 
     Args:
         config: architecture.
-        params: `backbone` and, where there is one, `head` of one encoder.
+        params: `backbone` and, where there is one, `head` and `recycling` of one encoder.
         batch_stats: `backbone`, where there are statistics.
 
     Returns:
         float32 arrays; reading them back gives the very same bits.
+
+    Raises:
+        WeightsError: parameters of a part that is not known here.
     """
+    if unknown := [name for name in params if name not in ("backbone", "head", RECYCLING)]:
+        raise WeightsError(f"the parameters of {', '.join(unknown)} cannot be written; nothing is.")
     table, classifier = timm_table(config, params["backbone"])
     leaves = {False: flatten(params["backbone"]), True: flatten(batch_stats.get("backbone", {}))}
     tensors = {name: to_theirs(leaves[t.statistic][t.path], t.layout) for name, t in table.items()}
-    if "head" in params:
-        tensors[f"{classifier}.weight"] = to_theirs(params["head"]["kernel"], "linear")
-        tensors[f"{classifier}.bias"] = to_theirs(params["head"]["bias"], "same")
+    rest = linear(classifier, ("head",)) if "head" in params else {}
+    rest |= recycling_table(params.get(RECYCLING, {}))
+    own = flatten(params)
+    tensors |= {name: to_theirs(own[target.path], target.layout) for name, target in rest.items()}
     return tensors
+
+
+def portable(config: ModelConfig) -> ModelConfig:
+    """Change what depends on the device that trained, and no value: which attention, and what is recomputed."""
+    attention = "merged" if "attention" in BACKBONES[config.backbone].adjustable else config.attention
+    return dataclasses.replace(config, weights="none", attention=attention, remat=False)
 
 
 def timm_table(config: ModelConfig, backbone: Tree) -> tuple[Table, str]:
@@ -68,15 +84,18 @@ def save_encoder(
     Args:
         path: a .safetensors file.
         config: architecture.
-        params: `backbone` and, where there is one, `head`.
+        params: `backbone` and, where there is one, `head` and `recycling`.
         batch_stats: `backbone`, where there are statistics.
         preprocessing: what its images must go through; written into the file's metadata.
         domain: "sketch", "photo", or "" for both.
+
+    Raises:
+        WeightsError: parameters of a part that is not known here.
     """
     from safetensors.numpy import save
 
     about = {
-        "model": dataclasses.asdict(dataclasses.replace(config, weights="none")),
+        "model": dataclasses.asdict(portable(config)),
         "preprocessing": preprocessing.to_dict(),
         "domain": domain,
         "head": "head" in params,

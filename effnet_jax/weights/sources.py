@@ -8,23 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.weights.convert import lay
-from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.names import to_ours
+from effnet_jax.models.builders import BACKBONES
+from effnet_jax.weights.architecture import agrees, architecture, config_of
+from effnet_jax.weights.encoder_weights import EncoderWeights
+from effnet_jax.weights.errors import WeightsError, refusing, shown, some
 from effnet_jax.weights.pickle_values import Tensor
-from effnet_jax.weights.pixels import usual_pixels
+from effnet_jax.weights.pixels import told_heads, usual_pixels
 from effnet_jax.weights.read_npz import read_npz
 from effnet_jax.weights.read_safetensors import read_safetensors
 from effnet_jax.weights.read_torch import OLD_MAGIC, read_torch
-from effnet_jax.weights.recognise import Recognised, architecture, config_of, recognise
-from effnet_jax.weights.trees import depths_of, shapes_of
+from effnet_jax.weights.recognise import recognise
 
-Tree = dict[str, Any]
 OWN = "effnet_jax"  # entry of a .safetensors file's metadata that our files have
 PAPER_PIXELS = Preprocessing()  # the authors feed [0, 1] at 224
-WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")  # where checkpoints keep their weights
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "model_ema",
+    "state_dict_ema",
+    "net",
+)  # where checkpoints keep their weights
+MAX_FILES = 20  # of a folder
+DOMAINS = ("", "sketch", "photo")
+VIT_WIDTHS = tuple(preset.width for name, preset in BACKBONES.items() if name.startswith("vit"))
 NOT_WEIGHTS = {
     b"\x89HDF": "an HDF5 file (Keras)",
     b"\x1f\x8b": "a gzip archive; unpack it first",
@@ -32,53 +40,6 @@ NOT_WEIGHTS = {
     b"<htm": "a web page, as a download that needs a confirmation gives; download it in a browser",
     b"vers": "a pointer of Git LFS; fetch the file itself with git lfs pull",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderWeights:
-    """One encoder in a file.
-
-    Attributes:
-        domain: "sketch", "photo", or "" where the file has one encoder for anything.
-        found: its tensors, and whose names they have.
-        config: architecture, without the embedding size where there is no head.
-        preprocessing: what its images must go through.
-        preprocessing_source: how that is known.
-        where: file, for messages.
-    """
-
-    domain: str
-    found: Recognised
-    config: ModelConfig
-    preprocessing: Preprocessing
-    preprocessing_source: str
-    where: str
-
-    def lay(self, backbone: Tree, batch_stats: Tree, depths: tuple[int, ...]) -> tuple[Tree, Tree]:
-        """Lay the backbone's tensors into our parameters and statistics; `depths` are the model's.
-
-        Raises:
-            WeightsError: every tensor that is missing, unexpected, misshapen or not finite.
-        """
-        table = self.found.table(depths)
-        source = f"{self.where} ({self.found.source})"
-        return lay(self.found.tensors, table, backbone, batch_stats, source=source, ignored=self.found.ignored)
-
-    def head(self, like: Tree) -> Tree | None:
-        """Give the embedding head in our layout, or None where the file has none.
-
-        Raises:
-            WeightsError: it is of another size than the model's.
-        """
-        if self.found.head is None:
-            return None
-        weight, bias = self.found.head
-        if weight.ndim != 2 or weight.shape[::-1] != like["kernel"].shape or bias.shape != like["bias"].shape:
-            raise WeightsError(
-                f"{self.where} has an embedding head of shape {weight.shape}, the model needs "
-                f"{like['kernel'].shape[::-1]}; set model.embedding_size={weight.shape[0]}."
-            )
-        return {"kernel": to_ours(weight, "linear"), "bias": to_ours(bias, "same")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +60,34 @@ class Source:
 
 
 def read_source(path: str | Path) -> Source:
-    """Read a file of weights of any known kind; never executes anything in it.
+    """Read a file of weights of any known kind, or a folder with our files for sketches and for photos.
+
+    Nothing in a file is ever executed.
 
     Raises:
         WeightsError: a file that is damaged, hostile, or holds nothing that is known; with what it is.
     """
     path = Path(path).expanduser()
+    with refusing(path):
+        return _folder(path) if path.is_dir() else _file(path)
+
+
+def _folder(path: Path) -> Source:
+    """Read the encoder for both domains, or the two encoders, that a folder has; by what is stored in the files."""
+    files = sorted(path.glob("*.safetensors"))
+    encoders = [encoder for file in files[:MAX_FILES] for encoder in _file(file).encoders]
+    domains = sorted(encoder.domain for encoder in encoders)
+    if len(files) > MAX_FILES or domains not in ([""], ["photo", "sketch"]):
+        raise WeightsError(
+            f"{path} is a folder, which must hold one .safetensors file for sketches and one for photos, as "
+            f"effnet-jax export writes them, or one for both; it has {some(file.name for file in files) or 'none'}"
+            + (f", for {', '.join(domain or 'both' for domain in domains)}." if domains else ".")
+        )
+    kind = "folder of safetensors of effnet_jax" if len(encoders) > 1 else "folder with one safetensors file"
+    return Source(kind, tuple(sorted(encoders, key=lambda encoder: encoder.domain, reverse=True)), {})
+
+
+def _file(path: Path) -> Source:
     start = _first_bytes(path)
     if start[:4] == b"PK\x03\x04":
         return _npz(path) if _holds_arrays(path) else _torch(path)
@@ -167,14 +150,18 @@ def _models(value: dict[Any, Any], path: Path) -> tuple[dict[str, dict[str, Tens
     """Find the state dicts of a checkpoint: domain -> tensors, names of what is no encoder, kind."""
     if type(value.get("img_model")) is dict and type(value.get("skt_model")) is dict:
         return {"sketch": _tensors(value["skt_model"]), "photo": _tensors(value["img_model"])}, (), STAGE_1
+    for there, lacking in (("img_model", "skt_model"), ("skt_model", "img_model")):
+        if type(value.get(there)) is dict:
+            raise WeightsError(f"{path} looks like a checkpoint of EffNet's authors, but {lacking} is missing.")
     for key in WRAPPERS:
         if type(inner := value.get(key)) is dict and _tensors(inner):
             value = inner
             break
     tensors = _tensors(value)
     if not tensors:
-        shown = ", ".join(sorted(map(str, value))[:10])
-        raise WeightsError(f"{path} holds no tensors where weights are kept; its entries are {shown}.")
+        raise WeightsError(
+            f"{path} holds no tensors where weights are kept; its entries are {some(sorted(map(str, value)))}."
+        )
     sides = {"sketch": "skt_model.", "photo": "img_model."}
     of = {
         domain: {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
@@ -196,9 +183,14 @@ def _tensors(value: Mapping[Any, Any]) -> dict[str, Tensor]:
 def _encoder(domain: str, tensors: dict[str, np.ndarray], path: Path, *, authors: bool = False) -> EncoderWeights:
     where = f"{path}{f', {domain} encoder' if domain else ''}"
     found = recognise(tensors, where)
-    fields = architecture(found, where)
-    if found.head is not None:
-        fields["embedding_size"] = int(found.head[0].shape[0])
+    told = told_heads(found, path)
+    fields = architecture(found, where, heads=told)
+    # Google's files and presets tell their heads; elsewhere the tensors look the same with any number of them.
+    sure = told or found.naming.family != "vit" or found.naming.source.startswith("AugReg")
+    assumed = () if sure or fields.get("width", 0) in (0, *VIT_WIDTHS) else ("heads",)
+    head = found.tensors.get(f"{found.head}.weight")
+    if head is not None and head.ndim == 2 and head.size:
+        fields["embedding_size"] = int(head.shape[0])
     if authors or found.naming.source.startswith("EffNet"):
         size = fields.get("image_size", PAPER_PIXELS.image_size)
         pixels, known = dataclasses.replace(PAPER_PIXELS, image_size=size), "as the authors train: [0, 1], nothing more"
@@ -208,7 +200,7 @@ def _encoder(domain: str, tensors: dict[str, np.ndarray], path: Path, *, authors
         config = config_of({**fields, "image_size": pixels.image_size})
     except ValueError as error:
         raise WeightsError(f"{where}: {error}") from error
-    return EncoderWeights(domain, found, config, pixels, known, where)
+    return EncoderWeights(domain, found, config, pixels, known, where, assumed)
 
 
 def _own(tensors: dict[str, np.ndarray], text: str, path: Path) -> EncoderWeights:
@@ -217,21 +209,11 @@ def _own(tensors: dict[str, np.ndarray], text: str, path: Path) -> EncoderWeight
         found = recognise(tensors, str(path), own_head=about["head"] is True)
         pixels = Preprocessing.from_dict(about["preprocessing"])
         config = config_of(about["model"])
-        return EncoderWeights(str(about["domain"]), found, config, pixels, "stored in the file", str(path))
+        if about["domain"] not in DOMAINS:
+            raise ValueError(f"domain {shown(about['domain'])}")
     except WeightsError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path}: its metadata of effnet_jax are damaged ({str(error)[:120]}).") from error
-
-
-def encoder_tree(weights: EncoderWeights) -> tuple[Tree, Tree]:
-    """Lay an encoder of a file into trees of its own size: parameters (with `head` where there is one), statistics.
-
-    Raises:
-        WeightsError: every tensor that does not fit.
-    """
-    params, stats = shapes_of(weights.config)
-    backbone, statistics = weights.lay(params["backbone"], stats.get("backbone", {}), depths_of(params["backbone"]))
-    head = weights.head(params["head"])
-    tree = {"backbone": backbone} | ({"head": head} if head else {})
-    return tree, {"backbone": statistics} if statistics else {}
+        raise WeightsError(f"{path}: its metadata of effnet_jax are damaged ({shown(error)}).") from error
+    agrees(config, found, str(path))
+    return EncoderWeights(about["domain"], found, config, pixels, "stored in the file", str(path))

@@ -44,7 +44,8 @@ def test_the_originals_encoders(name):
     backbone, size, embedding = ORIGINAL[name]
     config = ModelConfig(backbone=backbone, image_size=size)
     found, params, stats, images = rebuild(meta, config)
-    head = {"kernel": to_ours(found.head[0], "linear"), "bias": to_ours(found.head[1], "same")}
+    weight, bias = (found.tensors[f"{found.head}.{part}"] for part in ("weight", "bias"))
+    head = {"kernel": to_ours(weight, "linear"), "bias": to_ours(bias, "same")}
     before = {"backbone": stats} if stats else {}
     encoding, after = make_encode(config)({"backbone": params, "head": head}, before, images)
     assert_close(encoding.feature, arrays["out/feature/full"], FORWARD, "feature")

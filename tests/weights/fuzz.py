@@ -1,9 +1,10 @@
 """Feed mutated files to the readers. usage: fuzz.py [INPUTS] [SEED]
 
-Each input is a valid small file with bytes flipped, numbers made extreme, parts cut, doubled or swapped; for archives
-also with only the list of contents or one header changed and the checksums made right again, since a wrong checksum
-hides everything behind it. Every input must be read or refused with a WeightsError, within a second of processor time,
-with little memory, and without executing anything: an audit hook watches for processes, code and files opened to write.
+Each input is a small file, valid or absurd, with bytes flipped, numbers made extreme, parts cut, doubled or swapped;
+for archives also with only the list of contents or one header changed and the checksums made right again, since a wrong
+checksum hides everything behind it. Every input must be read or refused with a WeightsError, within a second of
+processor time, with little memory, and without executing anything: an audit hook watches for processes, code and files
+opened to write.
 """
 
 import io
@@ -19,13 +20,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from makers import FILES, odd
 from safetensors.numpy import save
 
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.pickle_reader import interpret
 from effnet_jax.weights.sources import read_source
 
-FILES = Path(__file__).parent / "files"
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**60, 2**63 - 1, 2**63, 2**64 - 1]
 FORBIDDEN = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "exec", "compile", "pty.spawn")
 ALLOWANCE = 2 * 2**30  # bytes of address space above what the process has at the start
@@ -99,7 +100,7 @@ def mutate_header(data: bytes, draw: random.Random) -> bytes:
 
 
 def seeds() -> dict[str, bytes]:
-    """Valid files of each kind."""
+    """Valid files of each kind, and small absurd ones."""
     found = {path.name: path.read_bytes() for path in sorted(FILES.glob("*.pt*")) if path.name != "stage1_12.pth"}
     tensors = {name: x.copy() for name, x in read_source(FILES / "vit.pth").encoders[0].found.tensors.items()}
     found["vit.safetensors"] = save(tensors, metadata={"format": "pt"})
@@ -107,7 +108,7 @@ def seeds() -> dict[str, bytes]:
     out = io.BytesIO()
     np.savez(out, **arrays)
     found["vit.npz"] = out.getvalue()
-    return found
+    return found | odd()
 
 
 def fuzz(inputs: int, seed: int, *, folder: Path) -> dict[str, object]:
@@ -129,11 +130,13 @@ def fuzz(inputs: int, seed: int, *, folder: Path) -> dict[str, object]:
             kind = draw.choice(("bytes", "inside", "list")) if name in lists else draw.choice(("bytes", "inside"))
             if kind == "list":
                 data = mutate(lists[name], draw)
-            elif kind == "bytes" or (files[name][:2] != b"PK" and name != "vit.safetensors"):
+            elif kind == "bytes" or (files[name][:2] != b"PK" and not name.endswith(".safetensors")):
                 data = mutate(files[name], draw)
             else:
                 data = (
-                    mutate_header(files[name], draw) if name == "vit.safetensors" else mutate_entry(files[name], draw)
+                    mutate_header(files[name], draw)
+                    if name.endswith(".safetensors")
+                    else mutate_entry(files[name], draw)
                 )
             if kind != "list":
                 path.unlink(missing_ok=True)  # not over the old one, which may still be mapped

@@ -23,6 +23,7 @@ from effnet_jax.training.state import make_state
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.export import TrainedEncoder, export_encoders, one_by_one
 from effnet_jax.weights.load import load_encoder
+from effnet_jax.weights.sources import read_source
 
 SIZES = {
     "vit_tiny": {"width": 24, "depth": 1, "heads": 3, "image_size": 32},
@@ -79,6 +80,17 @@ def test_the_artefact_runs_without_this_package(backbone, tmp_path):
     entry = about["files"]["photo.stablehlo"]
     assert entry["preprocessing"] == encoder.preprocessing.to_dict()
     assert json.loads((tmp_path / "about.json").read_text()) == about
+
+
+def test_the_device_that_trained_leaves_no_trace(tmp_path):
+    encoder = trained("vit_tiny")
+    encoder = dataclasses.replace(encoder, params=jax.device_get(encoder.params))
+    fast = dataclasses.replace(encoder, config=dataclasses.replace(encoder.config, attention="cudnn", remat=True))
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    plain = dataclasses.replace(encoder, config=dataclasses.replace(encoder.config, attention="merged"))
+    assert str(jax.make_jaxpr(fast.embed)(images)) == str(jax.make_jaxpr(plain.embed)(images))
+    export_encoders([fast], tmp_path, formats=["safetensors"])
+    assert read_source(tmp_path / "encoder.safetensors").encoders[0].config == plain.config
 
 
 def test_what_differs_from_the_live_encoder_is_not_written(tmp_path, monkeypatch):

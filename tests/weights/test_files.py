@@ -9,14 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from makers import checkpoint, entries, tensor, text, with_contents, zeros
 from recipe import fill, image
 from safetensors.numpy import save, save_file
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.models.effnet import make_functional
+from effnet_jax.weights.encoder_weights import encoder_tree
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.load import load_encoder, load_encoders
-from effnet_jax.weights.sources import encoder_tree, read_source
+from effnet_jax.weights.save import timm_tensors
+from effnet_jax.weights.sources import read_source
+from effnet_jax.weights.trees import shapes_of
 
 FILES = Path(__file__).parent / "files"
 VIT = {"heads": 2}  # sixteen channels do not tell their number of heads
@@ -198,7 +202,7 @@ def test_a_head_of_another_size_is_refused_with_the_way_out():
     config = ModelConfig(**SMALL, embedding_size=512, weights=str(FILES / "stage1_12.pth"))
     like = jax.eval_shape(make_functional(config).init, jax.random.key(0))
     with pytest.raises(
-        WeightsError, match=r"shape \(12, 16\), the model needs \(512, 16\); set model.embedding_size=12"
+        WeightsError, match=r"is \(12, 16\), the model needs \(512, 16\)[^$]*The file needs model.embedding_size=12\."
     ):
         load_encoders(config, like, {})
 
@@ -211,13 +215,34 @@ def test_positions_are_interpolated_to_another_image_size():
 
 def test_preprocessing_beside_the_file_is_taken(tmp_path):
     path = write("timm.safetensors", tmp_path / "model.safetensors")
-    config = {"pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear"}}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    weights = read_source(path).encoders[0]
-    assert (weights.preprocessing.mean, weights.preprocessing.resample) == ((0.1, 0.2, 0.3), "bilinear")
-    assert weights.preprocessing_source == "from config.json beside the file"
-    (tmp_path / "config.json").write_text("{")
-    assert read_source(path).encoders[0].preprocessing_source.startswith("assumed")
+    scaling = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear", "input_size": [3, 99, 99]}
+    usual = "assumed: usual for timm's vit weights"
+    for config, words in (
+        ({"architecture": "vit_tiny_patch16_224", "pretrained_cfg": scaling}, "mean, std, filter from config.json"),
+        ({"architecture": "deit_tiny_patch16_224", **scaling}, "mean, std, filter from config.json beside the file"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        weights = read_source(path).encoders[0]
+        assert (weights.preprocessing.mean, weights.preprocessing.resample) == ((0.1, 0.2, 0.3), "bilinear")
+        assert weights.preprocessing.image_size == 16  # as its position embeddings say
+        assert weights.preprocessing_source.startswith(words)
+    for config, words in (
+        ("{", usual),
+        ("[1]", usual),
+        (json.dumps({"architecture": "vit_tiny_patch16_224"}), usual),
+        (json.dumps({"architecture": "resnet50", **scaling}), "config.json beside the file is for resnet50: ignored"),
+        (json.dumps({"architecture": "vit_base_patch16_224", **scaling}), "is for vit_base_patch16_224: ignored"),
+        (json.dumps(scaling), "is for nothing it names: ignored"),
+        (json.dumps({"architecture": "vit_tiny", "mean": [0.1]}), "has values that cannot be: ignored"),
+        (
+            json.dumps({"architecture": "vit_tiny", "mean": [0.1] * 3}),
+            "mean from config.json beside the file, the",
+        ),
+    ):
+        (tmp_path / "config.json").write_text(config)
+        weights = read_source(path).encoders[0]
+        assert words in weights.preprocessing_source
+        assert weights.preprocessing.std == (0.5, 0.5, 0.5)
 
 
 def test_no_head_no_domain_and_no_known_architecture_are_refused(tmp_path):
@@ -229,3 +254,86 @@ def test_no_head_no_domain_and_no_known_architecture_are_refused(tmp_path):
     path.write_bytes(save({"conv.weight": np.zeros((3, 3), np.float32)}))
     with pytest.raises(WeightsError, match=r"no architecture that is known here \(1 names: conv.weight"):
         read_source(path)
+
+
+def test_vgg16_with_its_classifier_is_read_whatever_the_order_of_names(tmp_path):
+    values = {"classifier.0.weight": np.zeros((9, 9), np.float32), "classifier.0.bias": np.zeros(9, np.float32)}
+    before = 3
+    places, widths = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (8,) * 2 + (16,) * 2 + (32,) * 3 + (64,) * 6
+    for i, out in zip(places, widths, strict=True):
+        values |= {f"features.{i}.weight": np.ones((out, before, 3, 3), np.float32), f"features.{i}.bias": zeros(out)}
+        before = out
+    save_file(values, tmp_path / "vgg.safetensors")  # which sorts its names: the classifier comes first
+    path = tmp_path / "vgg.pth"
+    whole = b"".join(x.tobytes() for x in values.values())
+    place, pickled = 0, {}
+    for name, x in values.items():
+        strides = tuple(s // 4 for s in x.strides)
+        pickled[name] = tensor(x.shape, strides, count=len(whole) // 4, offset=place)
+        place += x.size
+    path.write_bytes(checkpoint(pickled, whole))
+    for other in (tmp_path / "vgg.safetensors", path):
+        (weights,) = read_source(other).encoders
+        assert (weights.config.backbone, weights.config.width) == ("vgg16", 8)
+        table = weights.found.table()
+        assert all(name in weights.found.tensors for name in table)
+        np.testing.assert_array_equal(weights.found.tensors["features.2.weight"], values["features.2.weight"])
+    del values["features.0.weight"], values["features.2.bias"]
+    save_file(values, path)
+    with pytest.raises(WeightsError, match=r"missing: features.0.weight\n  missing: features.2.bias"):
+        read_source(path.rename(tmp_path / "vgg.safetensors"))
+
+
+def test_heads_come_from_where_they_stand(tmp_path):
+    assert read_source(write("augreg.npz", tmp_path / "w.npz")).encoders[0].config.heads == HEADS
+    path = write("huggingface.safetensors", tmp_path / "w.safetensors")
+    (weights,) = read_source(path).encoders
+    assert (weights.config.heads, weights.assumed) == (1, ("heads",))
+    told = {"model_type": "vit", "hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 4}
+    for change, heads in (({}, 4), ({"hidden_size": 24}, 1), ({"num_attention_heads": 3}, 1), ({"model_type": "x"}, 1)):
+        (tmp_path / "config.json").write_text(json.dumps(told | change))
+        (weights,) = read_source(path).encoders
+        assert weights.config.heads == heads
+        assert weights.assumed == (() if heads > 1 else ("heads",))
+
+
+def test_image_size_beside_the_file_counts_where_no_position_embeddings_tell_it(tmp_path):
+    config = ModelConfig(backbone="resnet18", width=8, depth=1, weights="none")
+    trees = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes_of(config))
+    tensors = timm_tensors(config, *trees)
+    save_file({name: x for name, x in tensors.items() if not name.startswith("fc.")}, tmp_path / "w.safetensors")
+    beside = {"architecture": "resnet18", "pretrained_cfg": {"input_size": [3, 288, 288], "mean": [0.1] * 3}}
+    (tmp_path / "config.json").write_text(json.dumps(beside))
+    (weights,) = read_source(tmp_path / "w.safetensors").encoders
+    assert weights.preprocessing.image_size == weights.config.image_size == 288
+    assert weights.preprocessing_source.startswith("image size, mean from config.json beside the file, the rest usual")
+
+
+def test_problems_of_the_head_are_listed_with_the_others(tmp_path):
+    path = tmp_path / "w.safetensors"
+    backbone = {f"encoder.{name}": np.ascontiguousarray(x) for name, x in vit_tensors().items()}
+    del backbone["encoder.norm.bias"]
+    backbone["encoder.blocks.1.mlp.fc1.weight"] = np.zeros((64, D), np.int8)
+    kernel = np.full((8, D), np.nan, np.float32)
+    save_file(backbone | {"mlp_head.0.weight": kernel, "mlp_head.0.bias": zeros(7)}, path)
+    with pytest.raises(WeightsError) as caught:
+        encoder_tree(read_source(path).encoders[0])
+    for words in (
+        "missing: norm.bias", "not finite: mlp_head.0.weight", "misshapen: mlp_head.0.bias is (7,), the model needs (8",
+        "not floating point: blocks.1.mlp.fc1.weight holds int8 (quantised",
+    ):  # fmt: skip
+        assert words in str(caught.value)
+    del backbone["encoder.norm.weight"]
+    backbone["encoder.patch_embed.proj.weight"] = zeros(D, 3, 4, 5)
+    save_file(backbone | {"mlp_head.0.weight": zeros(8, D)}, path)
+    with pytest.raises(WeightsError) as caught:  # the shape that is needed is in the file's own layout
+        encoder_tree(read_source(path).encoders[0], head=False)
+    assert "patch_embed.proj.weight is (16, 3, 4, 5), the model needs (16, 3, 5, 5)" in str(caught.value)
+
+
+def test_weights_of_timm_that_follow_a_running_mean(tmp_path):
+    inner = next(x for name, x in entries("vit.pth") if name.endswith("data.pkl"))
+    wrapped = b"\x80\x02}" + text("state_dict_ema") + inner[2:-1] + b"s."
+    path = tmp_path / "ema.pth.tar"
+    path.write_bytes(with_contents(wrapped))
+    assert len(read_source(path).encoders[0].found.tensors) > 20

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -6,8 +8,11 @@ from safetensors.numpy import save_file
 
 from effnet_jax import ViT
 from effnet_jax.config import ModelConfig
-from effnet_jax.weights.load import WeightsError, find_weights, load_encoders
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.weights.load import WeightsError, find_weights, load_encoder, load_encoders
 from effnet_jax.weights.names_vit import timm_vit
+from effnet_jax.weights.save import save_encoder
+from effnet_jax.weights.trees import shapes_of
 
 CONFIG = {"backbone": "vit_tiny", "width": 24, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 16}
 
@@ -85,7 +90,7 @@ def test_a_file_that_is_no_safetensors_is_refused_by_name(tmp_path):
 def test_without_file_or_network_the_way_out_is_told(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match=r"there is no file .*none\.safetensors; download .*weights=none"):
         find_weights(str(tmp_path / "none.safetensors"))
-    with pytest.raises(WeightsError, match="neither a file"):
+    with pytest.raises(WeightsError, match="neither a file or folder that is there"):
         find_weights("resnet50")
     import huggingface_hub
 
@@ -95,3 +100,66 @@ def test_without_file_or_network_the_way_out_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     with pytest.raises(WeightsError, match=r"could not be fetched \(no route to the hub\); download .*weights=none"):
         find_weights("timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k")
+
+
+def test_a_file_of_any_name_is_taken(tmp_path):
+    for name in ("nested2.pth.tar", "weights", "folder"):
+        path = tmp_path / name
+        path.mkdir() if name == "folder" else path.write_bytes(b"x")
+        assert find_weights(str(path)) == path
+
+
+def two_encoders(config):
+    like = shapes_of(config)[0]
+    return {"sketch_encoder": like, "photo_encoder": like}
+
+
+def test_two_encoders_are_filled_from_the_folder_of_an_export_and_never_from_one_side(tmp_path):
+    config = ModelConfig(**CONFIG, embedding_size=4, weights=str(tmp_path))
+    like = shapes_of(config)[0]
+    trees = {
+        domain: jax.tree.map(lambda x: np.full(x.shape, n, np.float32), like)  # noqa: B023
+        for n, domain in enumerate(("photo", "sketch"))
+    }
+    for domain, tree in trees.items():
+        save_encoder(tmp_path / f"chairs-{domain}.safetensors", config, tree, {}, Preprocessing(32), domain=domain)
+    params, _ = load_encoders(config, two_encoders(config), {})
+    for domain, tree in trees.items():
+        jax.tree.map(np.testing.assert_array_equal, params[f"{domain}_encoder"], tree)
+    params, _ = load_encoders(config, {"encoder": like}, {})  # a shared one takes the photo's
+    jax.tree.map(np.testing.assert_array_equal, params["encoder"], trees["photo"])
+    encoder, _ = load_encoder(tmp_path, domain="sketch")
+    assert float(encoder.head.kernel[...].min()) == 1
+
+    one = ModelConfig(**CONFIG, embedding_size=4, weights=str(tmp_path / "chairs-sketch.safetensors"))
+    with pytest.raises(WeightsError, match=r"chairs-sketch.* holds the sketch encoder alone.* Give the folder"):
+        load_encoders(one, two_encoders(config), {})
+    params, _ = load_encoders(one, {"encoder": like}, {})
+    (tmp_path / "chairs-photo.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"must hold one .* it has chairs-sketch.safetensors, for sketch\."):
+        load_encoders(config, two_encoders(config), {})
+    (tmp_path / "chairs-sketch.safetensors").unlink()
+    with pytest.raises(WeightsError, match="it has none"):
+        load_encoders(config, two_encoders(config), {})
+
+
+def test_token_recycling_is_written_and_taken_along(tmp_path):
+    sizes = {"backbone": "vit_tiny", "width": 48, "depth": 1, "heads": 3, "image_size": 56, "patch_size": 4}
+    config = ModelConfig(**sizes, embedding_size=4, token_recycling=True, weights=str(tmp_path / "w.safetensors"))
+    rng = np.random.default_rng(0)
+    tree = jax.tree.map(lambda x: rng.standard_normal(x.shape).astype(np.float32), shapes_of(config)[0])
+    save_encoder(tmp_path / "w.safetensors", config, tree, {}, Preprocessing(56))
+    got, _ = load_encoders(config, {"encoder": shapes_of(config)[0]}, {})
+    jax.tree.map(np.testing.assert_array_equal, got["encoder"], tree)
+    encoder, _ = load_encoder(tmp_path / "w.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, nnx.to_pure_dict(nnx.state(encoder, nnx.Param)), tree)
+    plain = dataclasses.replace(config, token_recycling=False)
+    with pytest.raises(WeightsError, match=r"(?s)unexpected: recycling\..*\nThe file needs model.token_recycling=true"):
+        load_encoders(plain, {"encoder": shapes_of(plain)[0]}, {})
+    without = {name: tree[name] for name in ("backbone", "head")}
+    save_encoder(tmp_path / "w.safetensors", config, without, {}, Preprocessing(56))
+    with pytest.raises(WeightsError, match=r"missing: recycling\.mix\.kernel"):
+        load_encoder(tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match="parameters of adapter cannot be written"):
+        save_encoder(tmp_path / "x.safetensors", config, {**tree, "adapter": {}}, {}, Preprocessing(56))
+    assert not (tmp_path / "x.safetensors").exists()

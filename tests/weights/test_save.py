@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import jax
@@ -8,10 +9,12 @@ from safetensors import safe_open
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.builders import BACKBONES
+from effnet_jax.weights.architecture import architecture
+from effnet_jax.weights.encoder_weights import encoder_tree
 from effnet_jax.weights.read_safetensors import read_safetensors
-from effnet_jax.weights.recognise import architecture, recognise
+from effnet_jax.weights.recognise import recognise
 from effnet_jax.weights.save import save_encoder
-from effnet_jax.weights.sources import encoder_tree, read_source
+from effnet_jax.weights.sources import read_source
 from effnet_jax.weights.trees import shapes_of
 
 SMALL = {
@@ -23,19 +26,25 @@ SMALL = {
     "vgg16": {"width": 8},
     "inception_v3": {},
 }
-CASES = [*SMALL.items(), ("vit_tiny", {**SMALL["vit_tiny"], "stem": "conv", "pooling": "all"})]
+CASES = [
+    *SMALL.items(),
+    ("vit_tiny", {**SMALL["vit_tiny"], "stem": "conv", "pooling": "all", "attention": "cudnn", "remat": True}),
+    ("vit_tiny", {"width": 48, "depth": 1, "heads": 3, "token_recycling": True, "patch_size": 4, "image_size": 56}),
+]
 
 
 @pytest.mark.parametrize(("backbone", "sizes"), CASES)
 def test_round_trip_is_bit_exact_with_everything_that_belongs_to_it(backbone, sizes, tmp_path):
-    config = ModelConfig(backbone=backbone, **sizes, image_size=96, embedding_size=16, weights="none")
+    config = ModelConfig(backbone=backbone, **{"image_size": 96, **sizes}, embedding_size=16, weights="none")
     rng = np.random.default_rng(0)
     trees = jax.tree.map(lambda x: rng.standard_normal(x.shape).astype(np.float32), shapes_of(config))
     pixels = Preprocessing(image_size=96, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), resample="bicubic")
     path = tmp_path / "encoder.safetensors"
     save_encoder(path, config, *trees, pixels, domain="photo")
     (weights,) = read_source(path).encoders
-    assert (weights.domain, weights.config, weights.preprocessing) == ("photo", config, pixels)
+    attention = "merged" if backbone.startswith("vit") else "auto"  # which runs on any device
+    wanted = dataclasses.replace(config, attention=attention, remat=False)
+    assert (weights.domain, weights.config, weights.preprocessing) == ("photo", wanted, pixels)
     got = encoder_tree(weights)
     assert jax.tree.structure(got) == jax.tree.structure(trees)
     jax.tree.map(np.testing.assert_array_equal, got, trees)

@@ -1,0 +1,108 @@
+"""One encoder of a file of weights, and how its tensors become our parameters."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from effnet_jax.config import ModelConfig
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.weights.convert import lay
+from effnet_jax.weights.errors import WeightsError, refusing
+from effnet_jax.weights.names import Table, Target, flatten, linear
+from effnet_jax.weights.recognise import Recognised
+from effnet_jax.weights.trees import depths_of, shapes_of
+
+Tree = dict[str, Any]
+RECYCLING = "recycling"  # MSTR, which no other library has: our own names behind this
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderWeights:
+    """One encoder in a file.
+
+    Attributes:
+        domain: "sketch", "photo", or "" where the file has one encoder for anything.
+        found: its tensors, and whose names they have.
+        config: architecture, without the embedding size where there is no head.
+        preprocessing: what its images must go through.
+        preprocessing_source: how that is known.
+        where: file, for messages.
+        assumed: fields of the configuration that nothing tells.
+    """
+
+    domain: str
+    found: Recognised
+    config: ModelConfig
+    preprocessing: Preprocessing
+    preprocessing_source: str
+    where: str
+    assumed: tuple[str, ...] = ()
+
+    def lay(self, params: Tree, batch_stats: Tree, *, head: bool = True, whole: bool = False) -> tuple[Tree, Tree]:
+        """Lay the tensors into the parameters and statistics of an encoder.
+
+        Args:
+            params: of the encoder, or their shapes: `backbone`, `head` and, with token recycling, `recycling`.
+            batch_stats: `backbone`, where there are statistics.
+            head: take the embedding head along, where the file has one.
+            whole: token recycling must be in the file, where the encoder has it; else what is not there is left out.
+
+        Returns:
+            Parameters and statistics, as far as the file has them.
+
+        Raises:
+            WeightsError: every tensor that is missing, unexpected, misshapen or not finite.
+        """
+        found = self.found
+        wanted = {"backbone": params["backbone"]}
+        table = _below("backbone", found.table(depths_of(params["backbone"])))
+        if head and found.head is not None:
+            wanted["head"] = params["head"]
+            table |= linear(found.head, ("head",))
+        recycles = any(name.startswith(f"{RECYCLING}.") for name in found.tensors)
+        if RECYCLING in params and (recycles or whole):
+            wanted[RECYCLING] = params[RECYCLING]
+            table |= recycling_table(params[RECYCLING])
+        stats = {"backbone": batch_stats.get("backbone", {})}
+        try:
+            with refusing(self.where):
+                source = f"{self.where} ({found.source})"
+                laid, statistics = lay(found.tensors, table, wanted, stats, source=source, ignored=found.ignored)
+        except WeightsError as error:
+            raise WeightsError(f"{error}{self._way_out(wanted, recycles)}") from error
+        return laid, statistics
+
+    def _way_out(self, wanted: Tree, recycles: bool) -> str:
+        """Say which fields of the configuration would make the tensors fit."""
+        fields = []
+        weight = self.found.tensors.get(f"{self.found.head}.weight")
+        size = weight.shape[0] if weight is not None and weight.ndim == 2 else 0
+        if "head" in wanted and size and size != wanted["head"]["kernel"].shape[-1]:
+            fields.append(f"model.embedding_size={size}")
+        if recycles and RECYCLING not in wanted:
+            fields.append("model.token_recycling=true")
+        return f"\nThe file needs {' and '.join(fields)}." if fields else ""
+
+
+def recycling_table(params: Mapping[Any, Any]) -> Table:
+    """Name the tensors of MSTR by their places in our parameters."""
+    return {".".join((RECYCLING, *map(str, path))): Target((RECYCLING, *path)) for path in flatten(params)}
+
+
+def encoder_tree(weights: EncoderWeights, *, head: bool = True) -> tuple[Tree, Tree]:
+    """Lay an encoder of a file into trees of its own size: parameters (with `head` where there is one), statistics.
+
+    Args:
+        weights: the encoder.
+        head: take the embedding head along, where the file has one.
+
+    Raises:
+        WeightsError: every tensor that does not fit.
+    """
+    with refusing(weights.where):
+        params, stats = shapes_of(weights.config)
+        return weights.lay(params, stats, head=head, whole=True)
+
+
+def _below(name: str, table: Table) -> Table:
+    return {key: target._replace(path=(name, *target.path)) for key, target in table.items()}
