@@ -90,12 +90,8 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
     elif (path / "ranks.csv").is_file():
         result, ranks = results[0], path / "ranks.csv"
     else:
-        begins = CHECKPOINTS[checkpoint]
-        result = next((r for r in results if str(r.get("selection", "")).startswith(begins)), None)
-        if result is None:
-            there = ", ".join(repr(r.get("selection")) for r in results)
-            raise ValueError(f"{path} has no checkpoint {checkpoint}; its metrics.json has {there}")
-        ranks = path / checkpoint / "ranks.csv"
+        result, folder = _chosen(path, checkpoint, results)
+        ranks = path / folder / "ranks.csv"
     try:
         asked = _read_ranks(ranks)
         answered = Answered(
@@ -115,6 +111,19 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
         raise ValueError(f"{path}/metrics.json lacks {error}; evaluate the run again") from error
     _check_agreement(answered, result, ranks)
     return answered
+
+
+def _chosen(path: Path, checkpoint: str, results: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+    """The result of that checkpoint and its folder; the last checkpoint may be the best one too."""
+    begins = CHECKPOINTS[checkpoint]
+    for result in results:
+        selection = str(result.get("selection", ""))
+        if selection.startswith(begins):
+            return result, checkpoint
+        if any(f", also {words}" in selection for words in begins):
+            return result, "last"
+    there = ", ".join(repr(r.get("selection")) for r in results)
+    raise ValueError(f"{path} has no checkpoint {checkpoint}; its metrics.json has {there}")
 
 
 def _evaluation(path: Path, name: str, results: list[dict[str, Any]]) -> dict[str, Any]:
