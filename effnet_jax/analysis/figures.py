@@ -35,7 +35,7 @@ def draw_figures(
 
     Args:
         run: folder of the run.
-        out: where the files go; None: `figures/` in the run.
+        out: where the files go; None: `figures/` in the run, for another evaluation than the default `figures/<name>/`.
         name: evaluation, such as "last"; None: best_on_validation where there is one, else last.
         only: some of FIGURES; empty for all.
         data_dir: where the data set's folder is now, if not where it was when the run was trained.
@@ -54,7 +54,8 @@ def draw_figures(
     config = from_mapping(json.loads((results.run / "config.json").read_text(encoding="utf-8")))
     data = dataclasses.replace(config.data, dir=data_dir or config.data.dir, tfds_dir=tfds_dir or config.data.tfds_dir)
     config = dataclasses.replace(config, data=data)
-    source = Source(results, config, Path(out).expanduser() if out else results.run / "figures")
+    own = results.run / "figures" / ("" if results.default else results.name)  # evaluations never share a file
+    source = Source(results, config, Path(out).expanduser() if out else own)
     drawn, notes = [], []
     for kind in only or FIGURES:
         try:
@@ -112,7 +113,7 @@ def _training(source: Source) -> list[Drawn]:
 def _similarity(source: Source) -> list[Drawn]:
     results = source.results
     scores = similarities(results.sketches, results.photos)
-    files = draw_similarities(source.out / "similarity", scores, results.photo_index, subtitle=results.caption)
+    files = draw_similarities(source.out / "similarity", scores, results.photo_index, subtitle=results.encoder_caption)
     caption = (
         "Cosine of every sketch with every photo. Rows are sorted by their photo: the true pairs form the staircase."
     )
@@ -123,7 +124,7 @@ def _tsne(source: Source) -> list[Drawn]:
     results = source.results
     points = embed_in_the_plane(results.sketches, results.photos, seed=source.seed)
     files = draw_tsne(
-        source.out / "tsne", *points, results.photo_index, source.split, subtitle=results.caption
+        source.out / "tsne", *points, results.photo_index, source.split, subtitle=results.encoder_caption
     )  # fmt: skip
     caption = (
         f"t-SNE of the unit embeddings (scikit-learn, PCA start, seed {source.seed}); short lines are close pairs."

@@ -23,6 +23,7 @@ class Results:
     Attributes:
         run: folder of the run.
         name: of its subfolder, such as "last".
+        default: the one that is shown where none is asked for.
         figures: its entry in metrics.json.
         sketch_ids: in the order of the ranking.
         photo_ids: the gallery.
@@ -35,6 +36,7 @@ class Results:
 
     run: Path
     name: str
+    default: bool
     figures: Mapping[str, Any]
     sketch_ids: tuple[str, ...]
     photo_ids: tuple[str, ...]
@@ -52,12 +54,23 @@ class Results:
     @property
     def caption(self) -> str:
         """Counts, protocol, selection rule and step, in words."""
+        return self._described if self._by_encoder else f"{self._described}; protocol {self.figures['protocol']}"
+
+    @property
+    def encoder_caption(self) -> str:
+        """The same for what shows the encoder whatever protocol ranked: its embeddings and its attention."""
+        return self._described if self._by_encoder else f"{self._described}; encoder embeddings"
+
+    @property
+    def _by_encoder(self) -> bool:
+        return self.figures.get("protocol", "encoder") == "encoder"
+
+    @property
+    def _described(self) -> str:
         f = self.figures
-        protocol = f.get("protocol", "encoder")
-        scored = "" if protocol == "encoder" else f"; protocol {protocol}"
         return (
             f"{f['dataset']} / {f['split']}: {f['queries']} sketches of {f['query_photos']} photos, gallery of "
-            f"{f['gallery']} photos; checkpoint: {f['selection']}, step {self.step}{scored}"
+            f"{f['gallery']} photos; checkpoint: {f['selection']}, step {self.step}"
         )
 
 
@@ -78,8 +91,8 @@ def read_results(run: str | os.PathLike[str], name: str | None = None) -> Result
         )
     results = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["results"]
     present = {folder_of(f): f for f in results if (run / folder_of(f) / "ranks.csv").is_file()}
-    if name is None:
-        name = next((n for n in PREFERRED if n in present), PREFERRED[-1])
+    default = next((n for n in PREFERRED if n in present), PREFERRED[-1])
+    name = default if name is None else name
     if name not in present:
         raise ValueError(f"{run} has no evaluation {name!r}; it has {', '.join(sorted(present)) or 'none'}.")
     figures = present[name]
@@ -95,6 +108,7 @@ def read_results(run: str | os.PathLike[str], name: str | None = None) -> Result
     return Results(
         run=run,
         name=name,
+        default=name == default,
         figures=figures,
         sketch_ids=sketch_ids,
         photo_ids=photo_ids,

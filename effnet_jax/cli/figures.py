@@ -42,7 +42,10 @@ TfdsDir = Annotated[str | None, typer.Option(help="Where built data sets are now
 
 def figures(
     run: Run,
-    out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: figures/ in the run.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files. Default: figures/ in the run, figures/WHICH/ for --which."),
+    ] = None,
     which: Which = None,
     only: Annotated[list[str] | None, typer.Option(help=f"Draw this one only; may be repeated: {NAMES}.")] = None,
     data_dir: DataDir = None,

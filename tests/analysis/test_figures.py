@@ -75,6 +75,23 @@ def test_the_report_is_one_file_with_every_number(run, drawn, tmp_path):
     assert "18 sketches of 12 photos" in text
 
 
+def test_figures_of_another_evaluation_stand_apart_and_say_what_ranked(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "figures"))
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["results"].append({**metrics["results"][0], "protocol": "rerank"})
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    (copy / "last_rerank").mkdir()
+    shutil.copy(copy / "last" / "ranks.csv", copy / "last_rerank")
+    figures, _ = draw_figures(copy, name="last_rerank", only=["accuracy", "similarity"])
+    assert {figure.files[0].parent for figure in figures} == {copy / "figures" / "last_rerank"}
+    said = {figure.kind: "protocol rerank" in figure.files[1].read_text() for figure in figures}
+    assert said == {"accuracy": True, "similarity": False}
+    results = read_results(copy, "last_rerank")
+    assert results.caption.endswith("; protocol rerank")
+    assert results.encoder_caption.endswith("; encoder embeddings")
+    assert read_results(copy, "last").encoder_caption == read_results(copy, "last").caption
+
+
 def test_data_that_moved_or_changed_are_said_and_the_rest_is_drawn(run, tmp_path):
     figures, notes = draw_figures(run, out=tmp_path, only=["accuracy", "grids"], data_dir=str(tmp_path / "none"))
     assert [figure.kind for figure in figures] == ["accuracy"]
