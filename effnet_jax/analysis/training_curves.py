@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_jax.analysis.style import SERIES, heading, new_figure, our_style, save_figure
+from effnet_jax.analysis.style import DASHES, MARKERS, SERIES, heading, new_figure, our_style, save_figure
 
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -57,14 +57,15 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
         axes = np.ravel(figure.subplots(rows, 2, squeeze=False))
         for axis, (title, unit, series) in zip(axes, panels, strict=False):
             for i, (name, (steps, values)) in enumerate(series.items()):
-                marker = "osD^v"[i % 5] if len(steps) < 30 and "/" in name else None
+                every = max(1, len(steps) // 6)
                 label = name.replace("validation/", "").replace("mrr", "MRR").replace("acc", "Acc")
-                axis.plot(steps, values, color=SERIES[i % len(SERIES)], marker=marker, markersize=5, label=label,
-                          linewidth=2.2 if i == 0 else 1.6)  # fmt: skip
+                axis.plot(steps, values, color=SERIES[i % 6], linestyle=DASHES[i % 6], label=label, linewidth=1.8,
+                          marker=MARKERS[i % 6] if len(series) > 1 else None, markersize=4 + 1.2 * (len(series) - 1 - i),
+                          markevery=(i * every // len(series), every), zorder=2 + i / 100)  # fmt: skip
             axis.set(title=title, xlabel="step", ylabel=unit, xlim=(0, None))
             axis.set_ylim(bottom=0, top=102 if unit == "%" else None)
             if len(series) > 1:
-                axis.legend(ncols=2)
+                axis.legend(ncols=2, handlelength=3.5)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         heading(figure, "Training", subtitle)

@@ -17,8 +17,9 @@ from effnet_jax.analysis.attention_overlay import patch_attention
 from effnet_jax.analysis.figures import FIGURES, draw_figures
 from effnet_jax.analysis.report import write_report
 from effnet_jax.analysis.results import folder_of, read_results
-from effnet_jax.analysis.similarity import similarities
-from effnet_jax.analysis.training_curves import read_scalars
+from effnet_jax.analysis.similarity import draw_similarities, similarities
+from effnet_jax.analysis.style import SERIES
+from effnet_jax.analysis.training_curves import draw_training_curves, read_scalars
 from effnet_jax.analysis.tsne import embed_in_the_plane
 from effnet_jax.retrieval.ranking import accuracy_at_k, rank_gallery
 
@@ -155,6 +156,24 @@ def test_training_curves_hold_what_was_logged(run, tmp_path):
     assert "eval/validation/acc@1" in scalars
     with pytest.raises(ValueError, match="the run has logged nothing"):
         read_scalars(tmp_path / "metrics.jsonl")
+
+
+def test_a_term_hidden_under_another_is_still_seen(tmp_path):
+    same = np.arange(10, 510, 10), np.linspace(3.0, 1.0, 50)
+    png, _ = draw_training_curves(tmp_path / "training", {f"train/{name}": same for name in ("loss", "inter", "multi")})
+    with Image.open(png) as picture:
+        pixels = np.asarray(picture.convert("RGB"))[200:]  # below the legend
+    for colour in SERIES[:3]:
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (pixels == rgb).all(-1).sum() > 300, colour
+
+
+@pytest.mark.parametrize(("sketches", "circled"), [(60, True), (61, False)])
+def test_circles_never_cover_a_fine_map(tmp_path, sketches, circled):
+    photo_index = np.arange(sketches) // 3
+    scores = np.random.default_rng(0).random((sketches, 21)).astype(np.float32)
+    _, svg = draw_similarities(tmp_path / "similarity", scores, photo_index)
+    assert ("stroke: #ffffff" in svg.read_text()) is circled
 
 
 def test_distances_of_maps_that_are_known():
