@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int32
 
-from effnet_jax.analysis.results import folder_of
+from effnet_jax.analysis.results import folder_of, read_json
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import credit_at_k
 
@@ -83,7 +83,7 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
     evaluation = ""
     if not (path / "metrics.json").is_file() and (path.parent / "metrics.json").is_file():
         path, evaluation = path.parent, path.name
-    metrics = _read_json(path / "metrics.json", f"{path} holds no evaluated run")
+    metrics = read_json(path / "metrics.json", f"{path} holds no evaluated run")
     results = metrics.get("results") or [{}]
     if evaluation:
         result, ranks = _evaluation(path, evaluation, results), path / evaluation / "ranks.csv"
@@ -187,18 +187,6 @@ def _sets_differ(what: str, first: set[str], other: set[str]) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-
-
-def _read_json(path: Path, otherwise: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{otherwise}: {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object")
-    return content
 
 
 def _read_ranks(path: Path) -> dict[str, Any]:

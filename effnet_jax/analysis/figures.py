@@ -1,7 +1,6 @@
 """All figures of a run, from what its evaluation saved and, where pictures or attention are shown, its checkpoint."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from effnet_jax.analysis.accuracy_curve import draw_accuracy_curve
 from effnet_jax.analysis.attention_figures import attention_figures
 from effnet_jax.analysis.grid import retrieval_grid, select_queries
-from effnet_jax.analysis.results import read_results
+from effnet_jax.analysis.results import read_json, read_results
 from effnet_jax.analysis.similarity import draw_similarities, similarities
 from effnet_jax.analysis.source import Drawn, Source
 from effnet_jax.analysis.training_curves import draw_training_curves, read_scalars
@@ -51,7 +50,7 @@ def draw_figures(
     if unknown:
         raise ValueError(f"unknown figures {', '.join(unknown)}; there are {', '.join(FIGURES)}.")
     results = read_results(run, name)
-    config = from_mapping(json.loads((results.run / "config.json").read_text(encoding="utf-8")))
+    config = from_mapping(read_json(results.run / "config.json", "the run has no configuration"))
     data = dataclasses.replace(config.data, dir=data_dir or config.data.dir, tfds_dir=tfds_dir or config.data.tfds_dir)
     config = dataclasses.replace(config, data=data)
     own = results.run / "figures" / ("" if results.default else results.name)  # evaluations never share a file

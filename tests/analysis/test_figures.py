@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -112,6 +113,32 @@ def test_unknown_names_are_refused(run, tmp_path):
         draw_figures(tmp_path)
 
 
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "message"),
+    [
+        ("last/embeddings.npz", Path.unlink, "is gone; evaluate the run again"),
+        ("last/embeddings.npz", cut, "is damaged"),
+        ("last/embeddings.npz", lambda path: path.write_bytes(b""), "is damaged"),
+        ("last/ranks.csv", cut, "is damaged"),
+        ("last/ranks.csv", lambda path: path.write_text(""), "is damaged"),
+        ("config.json", Path.unlink, "cannot be read"),
+        ("config.json", cut, "is damaged"),
+        ("metrics.json", cut, "is damaged"),
+        ("metrics.json", lambda path: path.write_text("{}"), "holds no results"),
+    ],
+)
+def test_damaged_runs_name_the_file(run, tmp_path, file, spoil, message):
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "figures"))
+    spoil(copy / file)
+    with pytest.raises(ValueError, match=message) as caught:
+        draw_figures(copy, name="last", only=["accuracy"])
+    assert str(copy / file) in str(caught.value)
+
+
 def test_results_are_read_back_as_they_were_measured(run):
     names = [folder_of(result) for result in json.loads((run / "metrics.json").read_text())["results"]]
     assert "last" in names
@@ -155,6 +182,12 @@ def test_training_curves_hold_what_was_logged(run, tmp_path):
     assert np.isfinite(values).all()
     assert "eval/validation/acc@1" in scalars
     with pytest.raises(ValueError, match="the run has logged nothing"):
+        read_scalars(tmp_path / "metrics.jsonl")
+    lines = (run / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(lines + '{"step": 9999, "train/lo')
+    np.testing.assert_array_equal(read_scalars(tmp_path / "metrics.jsonl")["train/loss"][1], values)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/lo\n' + lines)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1 is damaged"):
         read_scalars(tmp_path / "metrics.jsonl")
 
 
