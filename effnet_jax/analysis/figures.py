@@ -17,6 +17,7 @@ from effnet_jax.analysis.source import Drawn, Source
 from effnet_jax.analysis.training_curves import draw_training_curves, read_scalars
 from effnet_jax.analysis.tsne import draw_tsne, embed_in_the_plane
 from effnet_jax.config_reader import from_mapping
+from effnet_jax.data.progress import track
 
 DESIGNERS = 12  # retrieval grids by tag at most
 
@@ -56,7 +57,8 @@ def draw_figures(
     own = results.run / "figures" / ("" if results.default else results.name)  # evaluations never share a file
     source = Source(results, config, Path(out).expanduser() if out else own)
     drawn, notes = [], []
-    for kind in only or FIGURES:
+    kinds = list(only or FIGURES)
+    for kind in track(kinds, total=len(kinds), description="drawing figures"):
         try:
             drawn += FIGURES[kind](source)
         except (ValueError, OSError) as error:  # data that moved, a checkpoint that is gone: the others are still drawn
