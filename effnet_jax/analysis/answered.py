@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int32
 
-from effnet_jax.analysis.results import folder_of
+from effnet_jax.analysis.results import folder_of, read_json
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import credit_at_k
 
@@ -83,19 +83,15 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
     evaluation = ""
     if not (path / "metrics.json").is_file() and (path.parent / "metrics.json").is_file():
         path, evaluation = path.parent, path.name
-    metrics = _read_json(path / "metrics.json", f"{path} holds no evaluated run")
+    metrics = read_json(path / "metrics.json", f"{path} holds no evaluated run")
     results = metrics.get("results") or [{}]
     if evaluation:
         result, ranks = _evaluation(path, evaluation, results), path / evaluation / "ranks.csv"
     elif (path / "ranks.csv").is_file():
         result, ranks = results[0], path / "ranks.csv"
     else:
-        begins = CHECKPOINTS[checkpoint]
-        result = next((r for r in results if str(r.get("selection", "")).startswith(begins)), None)
-        if result is None:
-            there = ", ".join(repr(r.get("selection")) for r in results)
-            raise ValueError(f"{path} has no checkpoint {checkpoint}; its metrics.json has {there}")
-        ranks = path / checkpoint / "ranks.csv"
+        result, folder = _chosen(path, checkpoint, results)
+        ranks = path / folder / "ranks.csv"
     try:
         asked = _read_ranks(ranks)
         answered = Answered(
@@ -115,6 +111,19 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
         raise ValueError(f"{path}/metrics.json lacks {error}; evaluate the run again") from error
     _check_agreement(answered, result, ranks)
     return answered
+
+
+def _chosen(path: Path, checkpoint: str, results: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+    """The result of that checkpoint and its folder; the last checkpoint may be the best one too."""
+    begins = CHECKPOINTS[checkpoint]
+    for result in results:
+        selection = str(result.get("selection", ""))
+        if selection.startswith(begins):
+            return result, checkpoint
+        if any(f", also {words}" in selection for words in begins):
+            return result, "last"
+    there = ", ".join(repr(r.get("selection")) for r in results)
+    raise ValueError(f"{path} has no checkpoint {checkpoint}; its metrics.json has {there}")
 
 
 def _evaluation(path: Path, name: str, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -178,18 +187,6 @@ def _sets_differ(what: str, first: set[str], other: set[str]) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-
-
-def _read_json(path: Path, otherwise: str) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{otherwise}: {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object")
-    return content
 
 
 def _read_ranks(path: Path) -> dict[str, Any]:

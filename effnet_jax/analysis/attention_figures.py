@@ -55,11 +55,15 @@ def attention_figures(source: Source) -> list[Drawn]:
             if moment == "after":
                 overlays[domain] = np.concatenate(patches)[shown]
     counts = f"{len(chosen)} sketches, drawn at random, and their photos"
-    subtitle = f"{results.caption}; {counts}; lines: mean over heads, dots: heads"
+    subtitle = f"{results.encoder_caption}; {counts}; lines: mean over heads, dots: heads"
     files = draw_attention_distance(source.out / "attention_distance", distances, tokens=tokens, subtitle=subtitle)
     pairs = [(results.sketch_ids[chosen[i]], images["sketch"][i], images["photo"][i]) for i in shown]
     overlay = draw_attention(
-        source.out / "attention", pairs, overlays["sketch"], overlays["photo"], subtitle=f"{results.caption}; {words}"
+        source.out / "attention",
+        pairs,
+        overlays["sketch"],
+        overlays["photo"],
+        subtitle=f"{results.encoder_caption}; {words}",
     )
     caption = "How far a token attends, by layer. Left on the flat token index, as in the paper, CLS included; right "
     caption += f"between patch centres. {note}"

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, takewhile
@@ -202,9 +203,18 @@ def _row_names(groups: Sequence[Sequence[Answered]]) -> list[str]:
         letters = zip(*(run.path.resolve().name for run in group), strict=False)
         name = "".join(same[0] for same in takewhile(lambda column: len(set(column)) == 1, letters))
         names.append(re.sub(r"[-_. ]*(seed)?[-_. ]*$", "", name) or group[0].path.resolve().name)
-    for index, name in enumerate(names):
-        if names.count(name) > 1:
-            names[index] = group_path = str(groups[index][0].path)
-            if names.count(group_path) > 1:
-                names[index] = f"{group_path} ({index + 1})"
-    return names
+    explicit = Counter(group[0].name for group in groups if group[0].name)
+    for name, count in explicit.items():
+        if count > 1:
+            rows = ", ".join(str(group[0].path) for group in groups if group[0].name == name)
+            raise ValueError(f"the name {name} stands for {count} rows: {rows}; give each its own.")
+    paths = [str(group[0].path) for group in groups]
+    names = [paths[i] if n > 1 and not groups[i][0].name else names[i] for i, n in enumerate(_counts(names))]
+    return [
+        f"{names[i]} ({names[: i + 1].count(names[i])})" if n > 1 else names[i] for i, n in enumerate(_counts(names))
+    ]
+
+
+def _counts(names: Sequence[str]) -> list[int]:
+    counted = Counter(names)
+    return [counted[name] for name in names]

@@ -1,7 +1,6 @@
 """All figures of a run, from what its evaluation saved and, where pictures or attention are shown, its checkpoint."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,12 +11,13 @@ import numpy as np
 from effnet_jax.analysis.accuracy_curve import draw_accuracy_curve
 from effnet_jax.analysis.attention_figures import attention_figures
 from effnet_jax.analysis.grid import retrieval_grid, select_queries
-from effnet_jax.analysis.results import read_results
+from effnet_jax.analysis.results import read_json, read_results
 from effnet_jax.analysis.similarity import draw_similarities, similarities
 from effnet_jax.analysis.source import Drawn, Source
 from effnet_jax.analysis.training_curves import draw_training_curves, read_scalars
 from effnet_jax.analysis.tsne import draw_tsne, embed_in_the_plane
 from effnet_jax.config_reader import from_mapping
+from effnet_jax.data.progress import track
 
 DESIGNERS = 12  # retrieval grids by tag at most
 
@@ -35,7 +35,7 @@ def draw_figures(
 
     Args:
         run: folder of the run.
-        out: where the files go; None: `figures/` in the run.
+        out: where the files go; None: `figures/` in the run, for another evaluation than the default `figures/<name>/`.
         name: evaluation, such as "last"; None: best_on_validation where there is one, else last.
         only: some of FIGURES; empty for all.
         data_dir: where the data set's folder is now, if not where it was when the run was trained.
@@ -51,12 +51,14 @@ def draw_figures(
     if unknown:
         raise ValueError(f"unknown figures {', '.join(unknown)}; there are {', '.join(FIGURES)}.")
     results = read_results(run, name)
-    config = from_mapping(json.loads((results.run / "config.json").read_text(encoding="utf-8")))
+    config = from_mapping(read_json(results.run / "config.json", "the run has no configuration"))
     data = dataclasses.replace(config.data, dir=data_dir or config.data.dir, tfds_dir=tfds_dir or config.data.tfds_dir)
     config = dataclasses.replace(config, data=data)
-    source = Source(results, config, Path(out).expanduser() if out else results.run / "figures")
+    own = results.run / "figures" / ("" if results.default else results.name)  # evaluations never share a file
+    source = Source(results, config, Path(out).expanduser() if out else own)
     drawn, notes = [], []
-    for kind in only or FIGURES:
+    kinds = list(only or FIGURES)
+    for kind in track(kinds, total=len(kinds), description="drawing figures"):
         try:
             drawn += FIGURES[kind](source)
         except (ValueError, OSError) as error:  # data that moved, a checkpoint that is gone: the others are still drawn
@@ -112,7 +114,7 @@ def _training(source: Source) -> list[Drawn]:
 def _similarity(source: Source) -> list[Drawn]:
     results = source.results
     scores = similarities(results.sketches, results.photos)
-    files = draw_similarities(source.out / "similarity", scores, results.photo_index, subtitle=results.caption)
+    files = draw_similarities(source.out / "similarity", scores, results.photo_index, subtitle=results.encoder_caption)
     caption = (
         "Cosine of every sketch with every photo. Rows are sorted by their photo: the true pairs form the staircase."
     )
@@ -123,7 +125,7 @@ def _tsne(source: Source) -> list[Drawn]:
     results = source.results
     points = embed_in_the_plane(results.sketches, results.photos, seed=source.seed)
     files = draw_tsne(
-        source.out / "tsne", *points, results.photo_index, source.split, subtitle=results.caption
+        source.out / "tsne", *points, results.photo_index, source.split, subtitle=results.encoder_caption
     )  # fmt: skip
     caption = (
         f"t-SNE of the unit embeddings (scikit-learn, PCA start, seed {source.seed}); short lines are close pairs."

@@ -1,13 +1,12 @@
 """The report of a run: one HTML file with its figures, numbers, counts, intervals and rules."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from effnet_jax.analysis.figures import Drawn
-from effnet_jax.analysis.results import folder_of
+from effnet_jax.analysis.results import folder_of, read_json
 from effnet_jax.page import escape, inline, table, write_page
 
 
@@ -23,7 +22,7 @@ def write_report(
         path: of the HTML file.
     """
     run = Path(run).expanduser().absolute()
-    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(run / "metrics.json", f"{run} is no evaluated run")
     results = metrics["results"]
     first = results[0]
     body = [

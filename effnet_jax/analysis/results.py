@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -14,6 +15,7 @@ from jaxtyping import Float32, Int32
 from effnet_jax.retrieval.ranking import Ranking
 
 PREFERRED = ("best_on_validation", "last")
+ARRAYS = ("sketch_ids", "photo_ids", "sketch_photo_ids", "tags", "sketch_embeddings", "photo_embeddings")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Results:
     Attributes:
         run: folder of the run.
         name: of its subfolder, such as "last".
+        default: the one that is shown where none is asked for.
         figures: its entry in metrics.json.
         sketch_ids: in the order of the ranking.
         photo_ids: the gallery.
@@ -35,6 +38,7 @@ class Results:
 
     run: Path
     name: str
+    default: bool
     figures: Mapping[str, Any]
     sketch_ids: tuple[str, ...]
     photo_ids: tuple[str, ...]
@@ -52,12 +56,23 @@ class Results:
     @property
     def caption(self) -> str:
         """Counts, protocol, selection rule and step, in words."""
+        return self._described if self._by_encoder else f"{self._described}; protocol {self.figures['protocol']}"
+
+    @property
+    def encoder_caption(self) -> str:
+        """The same for what shows the encoder whatever protocol ranked: its embeddings and its attention."""
+        return self._described if self._by_encoder else f"{self._described}; encoder embeddings"
+
+    @property
+    def _by_encoder(self) -> bool:
+        return self.figures.get("protocol", "encoder") == "encoder"
+
+    @property
+    def _described(self) -> str:
         f = self.figures
-        protocol = f.get("protocol", "encoder")
-        scored = "" if protocol == "encoder" else f"; protocol {protocol}"
         return (
             f"{f['dataset']} / {f['split']}: {f['queries']} sketches of {f['query_photos']} photos, gallery of "
-            f"{f['gallery']} photos; checkpoint: {f['selection']}, step {self.step}{scored}"
+            f"{f['gallery']} photos; checkpoint: {f['selection']}, step {self.step}"
         )
 
 
@@ -76,18 +91,20 @@ def read_results(run: str | os.PathLike[str], name: str | None = None) -> Result
         raise ValueError(
             f"{run} has no metrics.json: it is no evaluated run. Train it, or run main.py --mode=evaluate."
         )
-    results = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["results"]
-    present = {folder_of(f): f for f in results if (run / folder_of(f) / "ranks.csv").is_file()}
-    if name is None:
-        name = next((n for n in PREFERRED if n in present), PREFERRED[-1])
+    metrics = read_json(run / "metrics.json", f"{run} is no evaluated run")
+    try:
+        present = {folder_of(f): f for f in metrics["results"] if (run / folder_of(f) / "ranks.csv").is_file()}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{run}/metrics.json holds no results ({error}); evaluate the run again.") from error
+    default = next((n for n in PREFERRED if n in present), PREFERRED[-1])
+    name = default if name is None else name
     if name not in present:
         raise ValueError(f"{run} has no evaluation {name!r}; it has {', '.join(sorted(present)) or 'none'}.")
     figures = present[name]
     embeddings = run / name / "embeddings.npz"
     if not embeddings.exists():  # other protocols than the encoder's rank the same embeddings
         embeddings = run / name.removesuffix(f"_{figures.get('protocol')}") / "embeddings.npz"
-    with np.load(embeddings, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
+    arrays = _read_arrays(embeddings)
     sketch_ids, photo_ids = (tuple(arrays[key].tolist()) for key in ("sketch_ids", "photo_ids"))
     rows = {photo: row for row, photo in enumerate(photo_ids)}
     if len(sketch_ids) != figures["queries"] or len(photo_ids) != figures["gallery"]:
@@ -95,6 +112,7 @@ def read_results(run: str | os.PathLike[str], name: str | None = None) -> Result
     return Results(
         run=run,
         name=name,
+        default=name == default,
         figures=figures,
         sketch_ids=sketch_ids,
         photo_ids=photo_ids,
@@ -104,6 +122,37 @@ def read_results(run: str | os.PathLike[str], name: str | None = None) -> Result
         sketches=arrays["sketch_embeddings"],
         photos=arrays["photo_embeddings"],
     )
+
+
+def read_json(path: Path, otherwise: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: of the file.
+        otherwise: what it means where it cannot be read.
+
+    Raises:
+        ValueError: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{otherwise}: {path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object")
+    return content
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {key: arrays[key] for key in ARRAYS}
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is gone; evaluate the run again.") from error
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise ValueError(f"{path} is damaged ({error}); evaluate the run again.") from error
 
 
 def folder_of(figures: Mapping[str, Any]) -> str:
@@ -124,21 +173,24 @@ def read_ranks(path: Path, sketch_ids: tuple[str, ...], rows: Mapping[str, int])
         rows: row of each photo id in the gallery.
 
     Raises:
-        ValueError: it is about other sketches or photos.
+        ValueError: it is damaged, or about other sketches or photos.
     """
     with path.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
-    if tuple(line["sketch_id"] for line in lines) != sketch_ids:
-        raise ValueError(f"{path} is about other sketches than embeddings.npz beside it; evaluate the run again.")
-    places = sum(head.startswith("photo_") for head in lines[0])
-    listed = range(1, places + 1)
-    unknown = sorted({line[f"photo_{k}"] for line in lines for k in listed} - rows.keys())
-    if unknown:
-        raise ValueError(f"{path} lists photos that are not in the gallery: {', '.join(unknown[:20])}")
-    return Ranking(
-        better=np.array([int(line["better"]) for line in lines], np.int32),
-        tied=np.array([int(line["tied"]) for line in lines], np.int32),
-        candidates=np.full(len(lines), len(rows), np.int32),
-        top_index=np.array([[rows[line[f"photo_{k}"]] for k in listed] for line in lines], np.int32),
-        top_score=np.array([[float(line[f"score_{k}"]) for k in listed] for line in lines], np.float32),
-    )
+    try:
+        if tuple(line["sketch_id"] for line in lines) != sketch_ids:
+            raise ValueError("it is about other sketches than embeddings.npz")
+        places = sum(head.startswith("photo_") for head in lines[0])
+        listed = range(1, places + 1)
+        unknown = sorted({line[f"photo_{k}"] for line in lines for k in listed} - rows.keys())
+        if unknown:
+            raise ValueError(f"it lists photos that are not in the gallery: {', '.join(unknown[:20])}")
+        return Ranking(
+            better=np.array([int(line["better"]) for line in lines], np.int32),
+            tied=np.array([int(line["tied"]) for line in lines], np.int32),
+            candidates=np.full(len(lines), len(rows), np.int32),
+            top_index=np.array([[rows[line[f"photo_{k}"]] for k in listed] for line in lines], np.int32),
+            top_score=np.array([[float(line[f"score_{k}"]) for k in listed] for line in lines], np.float32),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); evaluate the run again.") from error

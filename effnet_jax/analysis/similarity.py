@@ -8,6 +8,9 @@ from jaxtyping import Float32, Int
 
 from effnet_jax.analysis.style import GREY, VERMILION, heading, new_figure, our_style, save_figure
 
+CIRCLED = 60
+"""Sketches up to which the true pairs are circled; in a finer map circles would cover what they mark."""
+
 
 def similarities(
     sketches: Float32[np.ndarray, "s z"], photos: Float32[np.ndarray, "g z"]
@@ -54,9 +57,10 @@ def draw_similarities(
         left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
         image = left.imshow(part, cmap="cividis", aspect="auto", interpolation="nearest")
         places = np.searchsorted(photos, photo_index[rows])
-        size = float(np.clip(420 / len(rows), 1.2, 6))
-        left.plot(places, np.arange(len(rows)), "o", markersize=size, markerfacecolor="none", markeredgecolor="white",
-                  markeredgewidth=min(0.8, size / 4))  # fmt: skip
+        circled = len(rows) <= CIRCLED
+        if circled:
+            left.plot(places, np.arange(len(rows)), "o", markersize=420 / max(len(rows), 70), markerfacecolor="none",
+                      markeredgecolor="white", markeredgewidth=0.8)  # fmt: skip
         left.grid(False)
         shown = "" if len(photos) == scores.shape[1] else f" ({len(photos)} of {scores.shape[1]}, drawn at random)"
         left.set(title="every sketch with every photo", xlabel=f"photo{shown}", ylabel="sketch, sorted by its photo")
@@ -69,5 +73,7 @@ def draw_similarities(
         right.locator_params(axis="x", nbins=5)
         right.set_ylim(top=1.22 * right.get_ylim()[1])
         right.legend(loc="upper left")
-        heading(figure, "Similarity of sketches and photos (circles: true pairs)", subtitle)
+        heading(
+            figure, f"Similarity of sketches and photos ({'circles' if circled else 'diagonal'}: true pairs)", subtitle
+        )
         return save_figure(figure, stem)

@@ -6,24 +6,30 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_jax.analysis.style import SERIES, heading, new_figure, our_style, save_figure
+from effnet_jax.analysis.style import DASHES, MARKERS, SERIES, heading, new_figure, our_style, save_figure
 
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def read_scalars(path: str | os.PathLike[str]) -> Series:
-    """Read metrics.jsonl: name -> steps and values.
+    """Read metrics.jsonl: name -> steps and values; a last line that was not written to its end is left out.
 
     Raises:
-        ValueError: there is no such file, or no scalar in it.
+        ValueError: there is no such file, no scalar in it, or a damaged line.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no {path}: the run has logged nothing.")
     found: dict[str, tuple[list[int], list[float]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
-        step = values.pop("step")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            step = values.pop("step")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            if number == len(lines):  # the run was killed while it wrote this one
+                break
+            raise ValueError(f"{path}, line {number} is damaged: {error}") from error
         for name, value in values.items():
             steps, numbers = found.setdefault(name, ([], []))
             steps.append(step)
@@ -57,14 +63,15 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
         axes = np.ravel(figure.subplots(rows, 2, squeeze=False))
         for axis, (title, unit, series) in zip(axes, panels, strict=False):
             for i, (name, (steps, values)) in enumerate(series.items()):
-                marker = "osD^v"[i % 5] if len(steps) < 30 and "/" in name else None
+                every, size = max(1, len(steps) // 6), 4 + 1.2 * (len(series) - 1 - i)  # the one below peeks out
                 label = name.replace("validation/", "").replace("mrr", "MRR").replace("acc", "Acc")
-                axis.plot(steps, values, color=SERIES[i % len(SERIES)], marker=marker, markersize=5, label=label,
-                          linewidth=2.2 if i == 0 else 1.6)  # fmt: skip
+                axis.plot(steps, values, color=SERIES[i % 6], linestyle=DASHES[i % 6], label=label, linewidth=1.8,
+                          marker=MARKERS[i % 6] if len(series) > 1 else None, markersize=size,
+                          markevery=(i * every // len(series), every), zorder=2 + i / 100)  # fmt: skip
             axis.set(title=title, xlabel="step", ylabel=unit, xlim=(0, None))
             axis.set_ylim(bottom=0, top=102 if unit == "%" else None)
             if len(series) > 1:
-                axis.legend(ncols=2)
+                axis.legend(ncols=2, handlelength=3.5)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         heading(figure, "Training", subtitle)

@@ -64,19 +64,15 @@ def embed(
         from effnet_jax.trained import trained_encoders
 
         encoders = trained_encoders(checkpoint, choose)
-    try:
-        report = build_catalogue(
-            photos or [],
-            out,
-            encoders,
-            tokens=tokens,
-            forget=forget or [],
-            check_contents=check_contents,
-            batch_size=batch_size,
-        )
-    except KeyboardInterrupt as stopped:
-        print(str(stopped) or "interrupted", file=sys.stderr)
-        raise typer.Exit(130) from stopped
+    report = build_catalogue(
+        photos or [],
+        out,
+        encoders,
+        tokens=tokens,
+        forget=forget or [],
+        check_contents=check_contents,
+        batch_size=batch_size,
+    )
     if as_json:
         print(json.dumps({"index": str(out.expanduser().absolute()), **vars(report)}, indent=2, ensure_ascii=False))
     else:

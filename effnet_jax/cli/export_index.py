@@ -1,5 +1,6 @@
 """effnet-jax export-index: an index as one .npz file."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ def export_index(
     index: Annotated[Path, typer.Argument(help="Folder that effnet-jax embed made.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="The .npz file to write.", show_default=False)],
     dtype: Annotated[str, typer.Option(help="Of the embeddings: float32 or float16 (as stored).")] = "float32",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write the embeddings, paths and content hashes of an index to one .npz file, for a vector database."""
     from effnet_jax.retrieval.catalogue.export import export_catalogue
@@ -27,4 +29,8 @@ def export_index(
 
     catalogue = Catalogue.open(index)
     path = export_catalogue(catalogue, out, dtype=dtype)
+    if as_json:
+        result = {"file": str(path), "photos": len(catalogue), "width": catalogue.manifest.width, "dtype": dtype}
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+        return
     print(f"{path}: {len(catalogue):,} photos, {catalogue.manifest.width} numbers each, {dtype}")

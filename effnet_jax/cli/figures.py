@@ -3,9 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from effnet_jax.analysis.source import Drawn
 
 NAMES = "accuracy, grids, similarity, tsne, attention, training"
 EPILOG = """
@@ -42,7 +45,10 @@ TfdsDir = Annotated[str | None, typer.Option(help="Where built data sets are now
 
 def figures(
     run: Run,
-    out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: figures/ in the run.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the files. Default: figures/ in the run, figures/WHICH/ for --which."),
+    ] = None,
     which: Which = None,
     only: Annotated[list[str] | None, typer.Option(help=f"Draw this one only; may be repeated: {NAMES}.")] = None,
     data_dir: DataDir = None,
@@ -54,11 +60,7 @@ def figures(
 
     drawn, notes = draw_figures(run, out=out, name=which, only=only or (), data_dir=data_dir, tfds_dir=tfds_dir)
     if as_json:
-        listed = [
-            {"figure": d.kind, "title": d.title, "caption": d.caption, "files": [str(f) for f in d.files]}
-            for d in drawn
-        ]
-        print(json.dumps({"figures": listed, "notes": notes}, indent=2))
+        print(json.dumps(_described(drawn, notes), indent=2, ensure_ascii=False))
     else:
         for figure in drawn:
             print(f"{figure.title}: {', '.join(str(file) for file in figure.files)}")
@@ -71,6 +73,7 @@ def report(
     which: Which = None,
     data_dir: DataDir = None,
     tfds_dir: TfdsDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print where the page is and what is in it as JSON.")] = False,
 ) -> None:
     """Draw all figures of a run and put them, with every number and how it was measured, into one HTML file."""
     from effnet_jax.analysis.figures import draw_figures
@@ -78,8 +81,18 @@ def report(
 
     drawn, notes = draw_figures(run, name=which, data_dir=data_dir, tfds_dir=tfds_dir)
     path = write_report(run, drawn, notes, out or run.expanduser() / "report.html")
-    print(f"report: {path}")
+    if as_json:
+        print(json.dumps({"report": str(path), **_described(drawn, notes)}, indent=2, ensure_ascii=False))
+    else:
+        print(f"report: {path}")
     _end(notes)
+
+
+def _described(drawn: "list[Drawn]", notes: list[str]) -> dict[str, Any]:
+    listed = [
+        {"figure": d.kind, "title": d.title, "caption": d.caption, "files": [str(f) for f in d.files]} for d in drawn
+    ]
+    return {"figures": listed, "notes": notes}
 
 
 def _end(notes: list[str]) -> None:

@@ -5,13 +5,29 @@ Exit status: 0 done, 1 failed or found faults, 2 wrong usage, 130 interrupted.
 """
 
 import sys
+from typing import Any
 
 import typer
+import typer.core
 
 from effnet_jax.cli import check_data, compare, convert, embed, export, export_index, figures, prepare, search
 
+
+class Commands(typer.core.TyperGroup):
+    """Our commands; Ctrl-C is said, which typer by itself leaves silent."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            print(str(stopped) or "interrupted", file=sys.stderr)
+            raise typer.Exit(130) from stopped
+
+
 app = typer.Typer(
     name="effnet-jax",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,3 +62,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -43,10 +43,8 @@ def prepare_qmul_v2(
         raise DataError(f"the size of sketches must lie between 32 and 4096 pixels, got {size}")
     with open_archive(archive) as files:
         parts = find_parts(files)
-        if parts.lacking and not allow_missing:
-            raise DataError(_not_whole(archive, parts.lacking))
         render = _renderer(size) if any(path.suffix.lower() == ".svg" for path in parts.sketches.values()) else None
-        jobs = _jobs(parts)
+        jobs, without_photo = _jobs(parts)
         try:
             with new_folder(out) as folder:
                 for names in FOLDERS.values():
@@ -54,14 +52,15 @@ def prepare_qmul_v2(
                         (folder / name).mkdir()
                 written = in_threads(lambda job: _write(*job, files, folder, render), jobs)
                 results = list(track(written, total=len(jobs), description="writing pictures"))
-                failed = tuple(f"sketch that cannot be drawn: {result}" for result in results if result)
-                if failed and not allow_missing:
-                    raise DataError(_not_whole(archive, failed))
+                failed = (f"sketch that cannot be drawn: {result}" for result in results if result)
+                lacking = (*parts.lacking, *without_photo, *failed)
+                if lacking and not allow_missing:
+                    raise DataError(_not_whole(archive, lacking))
         except FileExistsError as error:
             raise DataError(str(error)) from error
     counted = Counter(target.partition("/")[0] for (_, target), fault in zip(jobs, results, strict=True) if not fault)
     counts = {split: (counted[FOLDERS[split][0]], counted[FOLDERS[split][1]]) for split in SPLITS}
-    return replace(parts, lacking=parts.lacking + failed), counts
+    return replace(parts, lacking=lacking), counts
 
 
 def _not_whole(archive: str | os.PathLike[str], lacking: Sequence[str]) -> str:
@@ -69,9 +68,9 @@ def _not_whole(archive: str | os.PathLike[str], lacking: Sequence[str]) -> str:
     return f"{archive} is not whole:\n{listed}\nFetch it again; --allow-missing (allow_missing) leaves these out."
 
 
-def _jobs(parts: Archive) -> list[tuple[PurePosixPath, str]]:
-    """Each file that is wanted, and its name in the layout without extension."""
-    jobs = []
+def _jobs(parts: Archive) -> tuple[list[tuple[PurePosixPath, str]], list[str]]:
+    """Each file that is wanted with its name in the layout without extension; the sketches whose photo is left out."""
+    jobs, without_photo = [], []
     for split in SPLITS:
         sketch_folder, photo_folder = FOLDERS[split]
         ids = {name for name in parts.lists["photo", split] if name in parts.photos}
@@ -83,7 +82,13 @@ def _jobs(parts: Archive) -> list[tuple[PurePosixPath, str]]:
             for name in parts.lists["sketch", split]
             if name in parts.sketches and photo_of(name) in ids
         ]
-    return jobs
+        left_out = set(parts.lists["photo", split]) - ids
+        without_photo += [
+            f"sketch whose photo is left out: {name} ({split})"
+            for name in parts.lists["sketch", split]
+            if name in parts.sketches and photo_of(name) in left_out
+        ]
+    return jobs, without_photo
 
 
 def _write(path: PurePosixPath, target: str, files: Files, folder: Path, render) -> str:

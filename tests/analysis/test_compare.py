@@ -115,6 +115,30 @@ def test_another_checkpoint(runs):
         compare_runs([runs["base0"], runs["base1"]], checkpoint="best_on_validation")
 
 
+def test_the_last_checkpoint_may_be_the_best_one(runs, tmp_path):
+    for seed, selection in ((1, "last, also best on validation (MRR, 3 photos)"), (2, "last, also best on test (MRR)")):
+        path = write_run(tmp_path / f"base_seed{seed}", seed=seed) / "metrics.json"
+        path.write_text(path.read_text().replace('"last"', f'"{selection}"'))
+    both = compare_runs([runs["base0"], tmp_path / "base_seed1", runs["noisy"]], checkpoint="last").rows[0]
+    assert [run.selection for run in both.runs] == ["last", "last, also best on validation (MRR, 3 photos)"]
+    last = read_run(tmp_path / "base_seed1")
+    best = read_run(tmp_path / "base_seed1", checkpoint="best_on_validation")
+    np.testing.assert_array_equal(best.better, last.better)
+    assert read_run(tmp_path / "base_seed2", checkpoint="best_on_test").selection.endswith("best on test (MRR)")
+    with pytest.raises(ValueError, match="no checkpoint best_on_test"):
+        read_run(tmp_path / "base_seed1", checkpoint="best_on_test")
+
+
+def test_rows_of_one_name_are_told_apart(runs, tmp_path):
+    base, noisy = runs["base0"], runs["noisy"]
+    other = shutil.copytree(noisy, tmp_path / "base_seed0")
+    assert [row.name for row in compare_runs([base, other]).rows] == [str(base), str(other)]
+    assert [row.name for row in compare_runs([base, base]).rows] == [f"{base} (1)", f"{base} (2)"]
+    assert [row.name for row in compare_runs([f"noisy={base}", noisy]).rows] == ["noisy", str(noisy)]
+    with pytest.raises(ValueError, match=r"the name x stands for 2 rows: .*base_seed0, .*noisy; give each its own"):
+        compare_runs([f"x={base}", f"x={noisy}"])
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +18,9 @@ from effnet_jax.analysis.attention_overlay import patch_attention
 from effnet_jax.analysis.figures import FIGURES, draw_figures
 from effnet_jax.analysis.report import write_report
 from effnet_jax.analysis.results import folder_of, read_results
-from effnet_jax.analysis.similarity import similarities
-from effnet_jax.analysis.training_curves import read_scalars
+from effnet_jax.analysis.similarity import draw_similarities, similarities
+from effnet_jax.analysis.style import SERIES
+from effnet_jax.analysis.training_curves import draw_training_curves, read_scalars
 from effnet_jax.analysis.tsne import embed_in_the_plane
 from effnet_jax.retrieval.ranking import accuracy_at_k, rank_gallery
 
@@ -75,6 +77,23 @@ def test_the_report_is_one_file_with_every_number(run, drawn, tmp_path):
     assert "18 sketches of 12 photos" in text
 
 
+def test_figures_of_another_evaluation_stand_apart_and_say_what_ranked(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "figures"))
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["results"].append({**metrics["results"][0], "protocol": "rerank"})
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    (copy / "last_rerank").mkdir()
+    shutil.copy(copy / "last" / "ranks.csv", copy / "last_rerank")
+    figures, _ = draw_figures(copy, name="last_rerank", only=["accuracy", "similarity"])
+    assert {figure.files[0].parent for figure in figures} == {copy / "figures" / "last_rerank"}
+    said = {figure.kind: "protocol rerank" in figure.files[1].read_text() for figure in figures}
+    assert said == {"accuracy": True, "similarity": False}
+    results = read_results(copy, "last_rerank")
+    assert results.caption.endswith("; protocol rerank")
+    assert results.encoder_caption.endswith("; encoder embeddings")
+    assert read_results(copy, "last").encoder_caption == read_results(copy, "last").caption
+
+
 def test_data_that_moved_or_changed_are_said_and_the_rest_is_drawn(run, tmp_path):
     figures, notes = draw_figures(run, out=tmp_path, only=["accuracy", "grids"], data_dir=str(tmp_path / "none"))
     assert [figure.kind for figure in figures] == ["accuracy"]
@@ -92,6 +111,32 @@ def test_unknown_names_are_refused(run, tmp_path):
         draw_figures(run, name="first")
     with pytest.raises(ValueError, match=r"has no metrics\.json"):
         draw_figures(tmp_path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize(
+    ("file", "spoil", "message"),
+    [
+        ("last/embeddings.npz", Path.unlink, "is gone; evaluate the run again"),
+        ("last/embeddings.npz", cut, "is damaged"),
+        ("last/embeddings.npz", lambda path: path.write_bytes(b""), "is damaged"),
+        ("last/ranks.csv", cut, "is damaged"),
+        ("last/ranks.csv", lambda path: path.write_text(""), "is damaged"),
+        ("config.json", Path.unlink, "cannot be read"),
+        ("config.json", cut, "is damaged"),
+        ("metrics.json", cut, "is damaged"),
+        ("metrics.json", lambda path: path.write_text("{}"), "holds no results"),
+    ],
+)
+def test_damaged_runs_name_the_file(run, tmp_path, file, spoil, message):
+    copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "figures"))
+    spoil(copy / file)
+    with pytest.raises(ValueError, match=message) as caught:
+        draw_figures(copy, name="last", only=["accuracy"])
+    assert str(copy / file) in str(caught.value)
 
 
 def test_results_are_read_back_as_they_were_measured(run):
@@ -138,6 +183,30 @@ def test_training_curves_hold_what_was_logged(run, tmp_path):
     assert "eval/validation/acc@1" in scalars
     with pytest.raises(ValueError, match="the run has logged nothing"):
         read_scalars(tmp_path / "metrics.jsonl")
+    lines = (run / "metrics.jsonl").read_text()
+    (tmp_path / "metrics.jsonl").write_text(lines + '{"step": 9999, "train/lo')
+    np.testing.assert_array_equal(read_scalars(tmp_path / "metrics.jsonl")["train/loss"][1], values)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/lo\n' + lines)
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 1 is damaged"):
+        read_scalars(tmp_path / "metrics.jsonl")
+
+
+def test_a_term_hidden_under_another_is_still_seen(tmp_path):
+    same = np.arange(10, 510, 10), np.linspace(3.0, 1.0, 50)
+    png, _ = draw_training_curves(tmp_path / "training", {f"train/{name}": same for name in ("loss", "inter", "multi")})
+    with Image.open(png) as picture:
+        pixels = np.asarray(picture.convert("RGB"))[200:]  # below the legend
+    for colour in SERIES[:3]:
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (pixels == rgb).all(-1).sum() > 300, colour
+
+
+@pytest.mark.parametrize(("sketches", "circled"), [(60, True), (61, False)])
+def test_circles_never_cover_a_fine_map(tmp_path, sketches, circled):
+    photo_index = np.arange(sketches) // 3
+    scores = np.random.default_rng(0).random((sketches, 21)).astype(np.float32)
+    _, svg = draw_similarities(tmp_path / "similarity", scores, photo_index)
+    assert ("stroke: #ffffff" in svg.read_text()) is circled
 
 
 def test_distances_of_maps_that_are_known():

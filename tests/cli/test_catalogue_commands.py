@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from effnet_jax.analysis.figures import FIGURES
 from effnet_jax.analysis.results import read_results
 from effnet_jax.retrieval.catalogue.search import Catalogue
 
@@ -101,6 +103,19 @@ def test_export_index(command, index, tmp_path):
     assert "12 photos, 16 numbers each, float32" in out
     with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
         assert file["embeddings"].shape == (12, 16)
+    status, out, _ = command("export-index", index, tmp_path / "x.npz", "--json")
+    said = {"file": str(tmp_path / "x.npz"), "photos": 12, "width": 16, "dtype": "float32"}
+    assert (status, json.loads(out)) == (0, said)
+
+
+def test_report_as_json(command, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("effnet_jax.analysis.figures.FIGURES", {"accuracy": FIGURES["accuracy"]})
+    run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    status, out, err = command("report", run, "--json")
+    said = json.loads(out)
+    assert (status, err, said["report"], said["notes"]) == (0, "", str(run / "report.html"), [])
+    assert [figure["figure"] for figure in said["figures"]] == ["accuracy"]
+    assert (run / "report.html").is_file()
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,20 @@ def test_sketches_that_cannot_be_drawn_are_named(tmp_path):
     assert counts == {"train": (6, 3), "test": (2, 2)}
 
 
+def test_everything_that_is_left_out_is_named_at_once(tmp_path):
+    files = archive() | {"ShoeV2/ShoeV2_sketch/100_1.svg": b"<svg"}
+    del files["ShoeV2/ShoeV2_photo/9910-02-carbon.png"]
+    files["ShoeV2/photo_test.txt"] += b"2490312525.png\r\n"
+    root = as_folder(tmp_path / "a", files)
+    with pytest.raises(DataError, match=r"(?s)photo without a file: 9910-02-carbon .*cannot be drawn: .*100_1\.svg"):
+        prepare_qmul_v2(root, tmp_path / "out", size=64)
+    assert os.listdir(tmp_path) == ["a"]
+    parts, counts = prepare_qmul_v2(root, tmp_path / "out", size=64, allow_missing=True)
+    gone = {f"sketch whose photo is left out: {photo}_{k} (train)" for photo in (TRAIN[0], TRAIN[2]) for k in (1, 2)}
+    assert gone == {line for line in parts.lacking if "left out" in line}
+    assert counts == {"train": (2, 1), "test": (3, 3)}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
