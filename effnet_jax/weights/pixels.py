@@ -36,7 +36,8 @@ def usual_pixels(found: Recognised, fields: Mapping[str, Any], path: Path) -> tu
         values = _beside(path, name)
         told = {key: value for key, value in read(values).items() if key in asked}
         if told and name == CONFIG and not _is_for(values, fields):
-            ignored = f"; {name} beside the file is for {shown(_architecture(values) or 'nothing it names')}: ignored"
+            words = f"is for {shown(_architecture(values))}" if _architecture(values) else "names no architecture"
+            ignored = f"; {name} beside the file {words}: ignored"
             continue
         try:
             pixels = dataclasses.replace(usual, **told)

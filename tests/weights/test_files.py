@@ -232,7 +232,7 @@ def test_preprocessing_beside_the_file_is_taken(tmp_path):
         (json.dumps({"architecture": "vit_tiny_patch16_224"}), usual),
         (json.dumps({"architecture": "resnet50", **scaling}), "config.json beside the file is for resnet50: ignored"),
         (json.dumps({"architecture": "vit_base_patch16_224", **scaling}), "is for vit_base_patch16_224: ignored"),
-        (json.dumps(scaling), "is for nothing it names: ignored"),
+        (json.dumps(scaling), "beside the file names no architecture: ignored"),
         (json.dumps({"architecture": "vit_tiny", "mean": [0.1]}), "has values that cannot be: ignored"),
         (
             json.dumps({"architecture": "vit_tiny", "mean": [0.1] * 3}),
