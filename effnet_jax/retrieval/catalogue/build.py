@@ -11,6 +11,7 @@ from typing import Any
 
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
+from effnet_jax.retrieval.catalogue.owned import LOCK, check_place, generations, remove_unused
 from effnet_jax.retrieval.catalogue.parts import PartWriter
 from effnet_jax.retrieval.catalogue.scan import PhotoPath, absolute, find_photos
 from effnet_jax.retrieval.encoders import Encoders, load_encoders
@@ -74,13 +75,13 @@ def build_catalogue(
         part_photos: photos after which they are safe on disk; None: 1024, or 128 with tokens.
 
     Raises:
-        ValueError: another build is running, encoders of another run, sources that are missing, or not one photo.
+        ValueError: another build is running, encoders of another run, sources that are missing, not one photo, or a
+            folder that holds something else.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; what was embedded is kept.
     """
     start = time.monotonic()
     folder = absolute(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give a folder for the index.")
+    check_place(folder)
     if encoders is None and not (folder / files.MODEL).is_dir():
         raise ValueError(f"there is no index in {folder} yet: give the trained run that makes it (--checkpoint RUN).")
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def build_catalogue(
             reasons = "".join(f"\n  {path}: {reason}" for path, reason in sorted(found.unreadable)[:20])
             raise ValueError(f"not one photo can be read in {', '.join(kept_sources)}; the index stays.{reasons}")
         photos, paths = parts.table(found.photos, hashes)
-        generation = max([manifest.generation if manifest else 0, *_generations(folder)]) + 1
+        generation = max([manifest.generation if manifest else 0, *generations(folder)]) + 1
         width = files.part_array(folder, int(photos["part"][0]), "embeddings").shape[1]
         files.write_generation(folder, generation, photos, paths, width)
         present = Manifest(
@@ -119,7 +120,7 @@ def build_catalogue(
         )
         report = _compare(table, found.photos, hashes)
         files.write_manifest(folder, present)
-        files.remove_unused(folder, present, set(photos["part"].tolist()))
+        remove_unused(folder, present, set(photos["part"].tolist()))
     report.embedded, report.unreadable = parts.embedded, list(present.unreadable)
     report.ignored, report.seconds = dict(found.ignored), time.monotonic() - start
     return report
@@ -186,11 +187,6 @@ def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[st
     )
 
 
-def _generations(folder: Path) -> Iterator[int]:
-    for path in folder.glob("photos-*.npy"):
-        yield int(path.stem.partition("-")[2])
-
-
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold the index alone; the lock is free again when its holder dies."""
@@ -199,7 +195,7 @@ def _alone(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    with open(folder / ".lock", "w") as file:
+    with open(folder / LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

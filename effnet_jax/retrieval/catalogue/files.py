@@ -18,6 +18,7 @@ index.json does not speak of was left by a build that was stopped, and the next 
 import dataclasses
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ from effnet_jax.files import replacing
 
 LAYOUT = 1
 INDEX, MODEL, PARTS, UNFINISHED = "index.json", "model", "parts", ".unfinished-"
+PART_FILES = {"embeddings.npy", "sha256.npy", "thumbnails.bin", "thumbnail_ends.npy", "tokens.npy"}
 PHOTO = np.dtype(
     [
         ("sha256", "u1", (32,)),
@@ -197,7 +199,12 @@ def part_folder(folder: Path, number: int) -> Path:
 
 def part_numbers(folder: Path) -> list[int]:
     """Numbers of the parts that are whole, ascending."""
-    return sorted(int(p.name) for p in (folder / PARTS).glob("*") if p.name.isdigit())
+    return [n for n in taken_numbers(folder) if (part_folder(folder, n) / "sha256.npy").exists()]
+
+
+def taken_numbers(folder: Path) -> list[int]:
+    """Numbers that a new part cannot have, ascending."""
+    return sorted(int(p.name) for p in (folder / PARTS).glob("*") if re.fullmatch("[0-9]{6}", p.name))
 
 
 def part_array(folder: Path, number: int, name: str) -> Any:
@@ -213,20 +220,6 @@ def read_thumbnail(folder: Path, number: int, row: int) -> bytes:
     with (part_folder(folder, number) / "thumbnails.bin").open("rb") as file:
         file.seek(start)
         return file.read(int(ends[row]) - start)
-
-
-def remove_unused(folder: Path, manifest: Manifest, used_parts: set[int]) -> None:
-    """Remove the files of other generations and the parts that no photo lies in."""
-    current = {path.name for path in generation_files(folder, manifest.generation)}
-    for kind in ("embeddings-*.npy", "photos-*.npy", "paths-*.bin", ".*.tmp"):
-        for path in folder.glob(kind):
-            if path.name not in current:
-                path.unlink(missing_ok=True)
-    for number in part_numbers(folder):
-        if number not in used_parts:
-            shutil.rmtree(part_folder(folder, number), ignore_errors=True)
-    for leftover in (folder / PARTS).glob(f"{UNFINISHED}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _to_disk(path: Path) -> None:

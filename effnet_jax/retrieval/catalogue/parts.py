@@ -63,7 +63,7 @@ class PartWriter:
         self._batch: list[_Read] = []
         self._waiting: dict[bytes, tuple] = {}  # content -> embedding, thumbnail, tokens; not yet on disk
         numbers = files.part_numbers(folder)
-        self._next = max(numbers, default=0) + 1
+        self._next = max(files.taken_numbers(folder), default=0) + 1
         for number in numbers:
             if not tokens or files.part_array(folder, number, "tokens") is not None:
                 for row, sha256 in enumerate(files.part_array(folder, number, "sha256")):

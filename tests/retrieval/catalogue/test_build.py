@@ -158,6 +158,34 @@ def test_tokens_are_kept_when_asked_for(photos, encoders, tmp_path):
     np.testing.assert_allclose(catalogue.tokens([0, row])[1], encoders.embed_photos_with_tokens(image)[1][0], atol=2e-2)
 
 
+def test_a_folder_of_somebody_else_is_refused(photos, encoders, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "embeddings-2024.npy").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"no index of effnet-jax \(it holds embeddings-2024\.npy\)"):
+        build_catalogue([photos], tmp_path / "mine", encoders)
+    (tmp_path / "mine" / "model").mkdir()
+    (tmp_path / "mine" / "model" / "model.json").write_text("{}")
+    with pytest.raises(ValueError, match="does not hold encoders"):
+        build_catalogue([photos], tmp_path / "mine", encoders)
+    assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["embeddings-2024.npy", "model"]
+
+
+def test_only_our_own_files_are_removed(photos, encoders, tmp_path):
+    index = tmp_path / "index"
+    build_catalogue([photos], index, encoders)
+    theirs = ["photos-trip.npy", "paths-x.bin", ".my.tmp", "parts/2024/a.jpg", "parts/000777/a.jpg", "parts/notes.txt"]
+    ours = ["photos-000099.npy", ".index.json.12.tmp", "parts/000500/embeddings.npy", "parts/.unfinished-000009/sha256.npy"]
+    for name in [*theirs, *ours]:
+        (index / name).parent.mkdir(exist_ok=True)
+        (index / name).write_bytes(b"x")
+    write_photos(photos, [51])
+    build_catalogue([], index)
+    assert [name for name in theirs if not (index / name).exists()] == []
+    assert [name for name in ours if (index / name).exists()] == []
+    assert (index / "photos-000100.npy").exists()
+    assert len(Catalogue.open(index)) == 10
+
+
 def test_two_builds_at_once_are_refused(photos, encoders, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     index = tmp_path / "index"
