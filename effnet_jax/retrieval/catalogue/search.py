@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int, UInt8
 from PIL import Image
 
-from effnet_jax.data.decode import decode_rgb
+from effnet_jax.data.decode import decode_rgb, rgb_of_pillow
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
@@ -228,17 +227,17 @@ def read_picture(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
 
     Raises:
         DecodeError: no picture that can be read.
-        ValueError: an array that is not 8-bit RGB.
+        ValueError: an array that is not 8-bit RGB, or a picture without pixels.
     """
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(f"a picture as an array must be uint8 (h, w, 3), not {picture.dtype} {picture.shape}.")
-        return picture
     if isinstance(picture, Image.Image):
-        stream = io.BytesIO()
-        picture.save(stream, "PNG")
-        picture = stream.getvalue()
-    return decode_rgb(picture)
+        picture = rgb_of_pillow(picture)
+    if not isinstance(picture, np.ndarray):
+        return decode_rgb(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"a picture as an array must be uint8 (h, w, 3), not {picture.dtype} {picture.shape}.")
+    if not picture.size:
+        raise ValueError(f"a picture without pixels cannot be searched with, its shape is {picture.shape}.")
+    return picture
 
 
 def describe(catalogue: Catalogue) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 
@@ -13,7 +14,7 @@ from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.build import build_catalogue
 from effnet_jax.retrieval.catalogue.export import export_catalogue
 from effnet_jax.retrieval.catalogue.page import write_hits
-from effnet_jax.retrieval.catalogue.search import CHANGED, MISSING, OK, Catalogue, describe
+from effnet_jax.retrieval.catalogue.search import CHANGED, MISSING, OK, Catalogue, describe, read_picture
 from effnet_jax.retrieval.encoders import MODEL
 
 
@@ -59,6 +60,35 @@ def test_takes_pictures_in_any_form(index, sketch, tmp_path):
     with pytest.raises(DecodeError, match="not an image"):
         catalogue.search(b"hello")
     assert catalogue.search_many([]) == []
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "I", "I;16", "F", "HSV", "LAB", "RGBA", "P"])
+def test_pillow_images_of_every_mode_are_read(mode):
+    drawn = draw_pair(7)[1]
+    picture = Image.new("LAB", drawn.size, (255, 128, 128)) if mode == "LAB" else drawn.convert("RGB")
+    if mode == "LAB":
+        picture.paste((0, 128, 128), mask=drawn.point(lambda v: 255 - v))
+    elif mode == "I;16":
+        picture = Image.fromarray(np.asarray(drawn, np.uint16) * 257)
+    else:
+        picture = (drawn if mode == "F" else picture).convert(mode)
+    np.testing.assert_allclose(read_picture(picture), np.asarray(drawn.convert("RGB")).astype(int), atol=3)
+
+
+def test_pillow_images_are_turned_upright(sketch):
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(sketch).save(stream, "PNG", exif=exif)
+    with Image.open(stream) as image:
+        np.testing.assert_array_equal(read_picture(image), read_picture(stream.getvalue()))
+        assert read_picture(image).shape == (64, 60, 3)
+
+
+def test_pictures_without_pixels_are_refused():
+    for empty in (np.zeros((0, 0, 3), np.uint8), Image.new("RGB", (0, 5))):
+        with pytest.raises(ValueError, match="without pixels"):
+            read_picture(empty)
 
 
 @pytest.mark.usefixtures("unchecked")
