@@ -11,9 +11,9 @@ from typing import Any
 
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
-from effnet_jax.retrieval.catalogue.owned import LOCK, check_place, generations, remove_unused
+from effnet_jax.retrieval.catalogue.owned import LOCK, check_place, generations, remove_if_nothing, remove_unused
 from effnet_jax.retrieval.catalogue.parts import PartWriter
-from effnet_jax.retrieval.catalogue.scan import PhotoPath, absolute, find_photos
+from effnet_jax.retrieval.catalogue.scan import Found, PhotoPath, absolute, find_photos
 from effnet_jax.retrieval.encoders import Encoders, load_encoders
 from effnet_jax.training.interrupt import Interrupt
 
@@ -75,8 +75,8 @@ def build_catalogue(
         part_photos: photos after which they are safe on disk; None: 1024, or 128 with tokens.
 
     Raises:
-        ValueError: another build is running, encoders of another run, sources that are missing, not one photo, or a
-            folder that holds something else.
+        ValueError: another build is running, encoders of another run, sources that are missing or had photos and have
+            none now, not one photo, or a folder that holds something else.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; what was embedded is kept.
     """
     start = time.monotonic()
@@ -87,11 +87,14 @@ def build_catalogue(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder), Interrupt() as interrupt:
         manifest = files.read_manifest(folder)
-        table = None if manifest is None else files.open_table(folder, manifest)
-        encoders = _claim(folder, manifest, encoders)
+        table = _usable_table(folder, manifest)
         keep_tokens = bool(manifest and manifest.tokens) if tokens is None else tokens
-        kept_sources = _sources(manifest, sources, forget)
+        kept_sources = _sources(folder, manifest, sources, forget)
         found = find_photos(kept_sources)
+        _refuse_emptied(kept_sources, table, found)
+        if not found.photos:
+            raise ValueError(_nothing(kept_sources, manifest, found))
+        encoders = _claim(folder, manifest, encoders)
         parts = PartWriter(
             folder,
             encoders,
@@ -102,8 +105,7 @@ def build_catalogue(
         )
         hashes = parts.embed(found, table, check_contents)
         if not found.photos:
-            reasons = "".join(f"\n  {path}: {reason}" for path, reason in sorted(found.unreadable)[:20])
-            raise ValueError(f"not one photo can be read in {', '.join(kept_sources)}; the index stays.{reasons}")
+            raise ValueError(_nothing(kept_sources, manifest, found))
         photos, paths = parts.table(found.photos, hashes)
         generation = max([manifest.generation if manifest else 0, *generations(folder)]) + 1
         width = files.part_array(folder, int(photos["part"][0]), "embeddings").shape[1]
@@ -126,13 +128,30 @@ def build_catalogue(
     return report
 
 
+def _usable_table(folder: Path, manifest: Manifest | None) -> Table | None:
+    """Give the table; None also where it is damaged, for this build makes it anew from the sources and the parts."""
+    try:
+        table = None if manifest is None else files.open_table(folder, manifest)
+        if table is not None:
+            table.all_paths()
+    except files.NotWhole:
+        return None
+    return table
+
+
 def _claim(folder: Path, manifest: Manifest | None, encoders: Encoders | None) -> Encoders:
     """Give the encoders of the index; a folder that holds embeddings of others is refused."""
     place = folder / files.MODEL
     if encoders is not None and not (manifest or files.part_numbers(folder)):
         encoders.save(place)  # nothing was embedded yet
         return encoders
-    ours = load_encoders(place)
+    try:
+        ours = load_encoders(place)
+    except ValueError:
+        if encoders is None or manifest is None or encoders.fingerprint != manifest.fingerprint:
+            raise
+        encoders.save(place)  # the same ones are given, and those of the index are damaged
+        return encoders
     if manifest is not None and manifest.fingerprint != ours.fingerprint:
         raise ValueError(f"{folder} mixes two models: index.json and {place} disagree; embed into another folder.")
     if encoders is not None and encoders.fingerprint != ours.fingerprint:
@@ -152,7 +171,7 @@ def _origin(encoders: Encoders) -> str:
     return f"step {origin.get('step')} of {origin.get('run')} (fingerprint {encoders.fingerprint[:12]})"
 
 
-def _sources(manifest: Manifest | None, added: Sequence[Any], forget: Sequence[Any]) -> list[str]:
+def _sources(folder: Path, manifest: Manifest | None, added: Sequence[Any], forget: Sequence[Any]) -> list[str]:
     sources = list(manifest.sources) if manifest else []
     unknown = [str(f) for f in forget if str(absolute(f)) not in sources]
     if unknown:
@@ -160,6 +179,11 @@ def _sources(manifest: Manifest | None, added: Sequence[Any], forget: Sequence[A
     gone = {str(absolute(f)) for f in forget}
     sources = list(dict.fromkeys([s for s in sources if s not in gone] + [str(absolute(a)) for a in added]))
     if not sources:
+        if manifest is None and files.part_numbers(folder):
+            raise ValueError(
+                f"{folder / files.INDEX} is missing, and with it which folders were indexed: give them again; what was "
+                "embedded is kept."
+            )
         raise ValueError("there is nothing to embed: give files or folders of photos.")
     missing = [s for s in sources if not Path(s).exists()]
     if missing:
@@ -169,6 +193,29 @@ def _sources(manifest: Manifest | None, added: Sequence[Any], forget: Sequence[A
             "stays as it is."
         )
     return sources
+
+
+def _refuse_emptied(sources: Sequence[str], table: Table | None, found: Found) -> None:
+    """Take a source that had photos and has none now for one that is missing: a drive that is not mounted."""
+    before = table.all_paths() if table is not None else []
+    now = [photo.path for photo in found.photos]
+    empty = [s for s in sources if any(_lies_in(p, s) for p in before) and not any(_lies_in(p, s) for p in now)]
+    if empty:
+        listed = "\n".join(f"  {s}" for s in empty)
+        raise ValueError(
+            f"sources that had photos and have none now (a drive that is not mounted?):\n{listed}\nIf they are empty for "
+            "good, take them out with --forget; the index stays as it is."
+        )
+
+
+def _lies_in(path: str, source: str) -> bool:
+    return path == source or path.startswith(os.path.join(source, ""))
+
+
+def _nothing(sources: Sequence[str], manifest: Manifest | None, found: Found) -> str:
+    reasons = "".join(f"\n  {path}: {reason}" for path, reason in sorted(found.unreadable)[:20])
+    stays = "no index was made" if manifest is None else "the index stays as it is"
+    return f"not one photo can be read in {', '.join(sources)}; {stays}.{reasons}"
 
 
 def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[str, bytes]) -> BuildReport:
@@ -189,7 +236,7 @@ def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[st
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the index alone; the lock is free again when its holder dies."""
+    """Hold the index alone; the lock is free again when its holder dies. A folder that got no more is taken away."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -202,4 +249,7 @@ def _alone(folder: Path) -> Iterator[None]:
             raise ValueError(f"another effnet-jax embed is writing {folder}; wait for it.") from error
         except OSError:  # some network file systems have no locks
             pass
-        yield
+        try:
+            yield
+        finally:
+            remove_if_nothing(folder)

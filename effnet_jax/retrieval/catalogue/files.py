@@ -44,6 +44,9 @@ PHOTO = np.dtype(
 )
 
 
+REPAIR = "effnet-jax embed --out on the index repairs it."
+
+
 class NotWhole(ValueError):
     """A file that index.json names is missing or cut off."""
 
@@ -91,7 +94,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         content["unreadable"] = tuple((path, reason) for path, reason in content["unreadable"])
         return Manifest(**content)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); embed the photos again into another folder.") from error
+        raise ValueError(
+            f"{path} cannot be read ({error}); remove it and embed the folders of "
+            "photos again (what was embedded is kept), or choose another folder."
+        ) from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -118,6 +124,7 @@ class Table:
     embeddings: Float16[np.ndarray, "n z"]
     photos: Shaped[np.ndarray, " n"]
     paths: UInt8[np.ndarray, " p"]
+    paths_file: Path
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -125,35 +132,55 @@ class Table:
     def path(self, row: int) -> str:
         """Absolute path of a photo."""
         start = int(self.photos["path_end"][row - 1]) if row else 0
-        return bytes(self.paths[start : int(self.photos["path_end"][row])]).decode()
+        return self._text(bytes(self.paths[start : int(self.photos["path_end"][row])]))
 
     def all_paths(self) -> list[str]:
         """Absolute paths of all photos."""
         ends, data = self.photos["path_end"].tolist(), bytes(self.paths)
-        return [data[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
+        return [self._text(data[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+
+    def _text(self, path: bytes) -> str:
+        try:
+            return path.decode()
+        except UnicodeDecodeError as error:
+            raise NotWhole(f"{self.paths_file} is damaged ({error}); {REPAIR}") from error
 
 
 def open_table(folder: Path, manifest: Manifest) -> Table:
     """Map the current files.
 
     Raises:
-        NotWhole: a file is missing or cut off.
-        ValueError: a file is not as index.json says.
+        NotWhole: a file is missing, cut off, or not as index.json says.
     """
-    embeddings, photos, paths = generation_files(folder, manifest.generation)
+    to_embeddings, to_photos, to_paths = generation_files(folder, manifest.generation)
+    photos, n = open_array(to_photos), manifest.photos
+    embeddings, paths = open_array(to_embeddings), _open_bytes(to_paths)
+    if photos.shape != (n,) or photos.dtype != PHOTO:
+        raise NotWhole(f"{to_photos} does not hold the {n} photos that index.json speaks of; {REPAIR}")
+    if embeddings.shape != (n, manifest.width):
+        raise NotWhole(f"{to_embeddings} does not hold the {n} photos that index.json speaks of; {REPAIR}")
+    if len(paths) != (int(photos["path_end"][-1]) if n else 0):
+        raise NotWhole(f"{to_paths} does not hold the {n} paths that index.json speaks of; {REPAIR}")
+    return Table(embeddings, photos, paths, to_paths)
+
+
+def open_array(path: Path) -> Any:
+    """Map a .npy file.
+
+    Raises:
+        NotWhole: it is missing or cut off.
+    """
     try:
-        table = Table(
-            np.load(embeddings, mmap_mode="r", allow_pickle=False),
-            np.load(photos, mmap_mode="r", allow_pickle=False),
-            np.memmap(paths, np.uint8, "r") if paths.stat().st_size else np.empty(0, np.uint8),
-        )
-    except (OSError, ValueError) as error:
-        raise NotWhole(f"{folder} is not whole ({error}); run effnet-jax embed on it again.") from error
-    n, z = manifest.photos, manifest.width
-    ends = int(table.photos["path_end"][-1]) if len(table.photos) and table.photos.dtype == PHOTO else 0
-    if table.embeddings.shape != (n, z) or table.photos.shape != (n,) or ends != len(table.paths):
-        raise ValueError(f"{folder}: its files do not hold the {n} photos that index.json speaks of; embed again.")
-    return table
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise NotWhole(f"{path} is not whole ({error}); {REPAIR}") from error
+
+
+def _open_bytes(path: Path) -> Any:
+    try:
+        return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+    except OSError as error:
+        raise NotWhole(f"{path} is not whole ({error}); {REPAIR}") from error
 
 
 def write_generation(folder: Path, generation: int, photos: Shaped[np.ndarray, " n"], paths: bytes, width: int) -> None:
@@ -208,18 +235,45 @@ def taken_numbers(folder: Path) -> list[int]:
 
 
 def part_array(folder: Path, number: int, name: str) -> Any:
-    """Map one array of a part; None where the part does not have it."""
-    path = part_folder(folder, number) / f"{name}.npy"
-    return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
+    """Map one array of a part.
+
+    Raises:
+        NotWhole: it is missing or cut off.
+    """
+    return open_array(part_folder(folder, number) / f"{name}.npy")
+
+
+def part_contents(folder: Path, number: int, *, tokens: bool) -> UInt8[np.ndarray, "p 32"] | None:
+    """Content hashes of a part's photos; None where it is damaged, or has no tokens and should."""
+    try:
+        sha256, embeddings = (part_array(folder, number, name) for name in ("sha256", "embeddings"))
+        ends = part_array(folder, number, "thumbnail_ends")
+        photos = {len(x) for x in (embeddings, ends, *([part_array(folder, number, "tokens")] if tokens else []))}
+        size = (part_folder(folder, number) / "thumbnails.bin").stat().st_size
+    except (NotWhole, OSError, TypeError):
+        return None
+    as_written = sha256.ndim == embeddings.ndim == 2 and sha256.shape[1] == 32 and sha256.dtype == np.uint8
+    return sha256 if as_written and photos == {len(sha256)} and len(ends) and int(ends[-1]) == size else None
 
 
 def read_thumbnail(folder: Path, number: int, row: int) -> bytes:
-    """Read the JPEG file of one photo's thumbnail."""
+    """Read the JPEG file of one photo's thumbnail.
+
+    Raises:
+        NotWhole: a file of its part is missing or cut off.
+    """
     ends = part_array(folder, number, "thumbnail_ends")
     start = int(ends[row - 1]) if row else 0
-    with (part_folder(folder, number) / "thumbnails.bin").open("rb") as file:
-        file.seek(start)
-        return file.read(int(ends[row]) - start)
+    path = part_folder(folder, number) / "thumbnails.bin"
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            data = file.read(int(ends[row]) - start)
+    except OSError as error:
+        raise NotWhole(f"{path} is not whole ({error}); {REPAIR}") from error
+    if len(data) != int(ends[row]) - start:
+        raise NotWhole(f"{path} is cut off; {REPAIR}")
+    return data
 
 
 def _to_disk(path: Path) -> None:

@@ -68,3 +68,11 @@ def remove_unused(folder: Path, manifest: Manifest, used_parts: set[int]) -> Non
         numbered = re.fullmatch(r"\d{6}", path.name) or _UNFINISHED.fullmatch(path.name)
         if path not in used and numbered and path.is_dir() and {p.name for p in path.iterdir()} <= PART_FILES:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_if_nothing(folder: Path) -> None:
+    """Remove a folder in which nothing was embedded: one that holds a lock, and encoders at most."""
+    names = {path.name for path in folder.iterdir()}
+    inside = {path.name for path in (folder / MODEL).glob("*")}
+    if LOCK in names and names <= {LOCK, MODEL} and inside <= {MODEL_FILE, WEIGHTS}:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -40,7 +40,7 @@ class PartWriter:
     Args:
         folder: of the index.
         encoders: what embeds.
-        tokens: keep the final-norm tokens too; parts without them then count for nothing.
+        tokens: keep the final-norm tokens too; parts without them then count for nothing, as damaged ones do.
         batch_size: photos encoded at a time.
         part_photos: photos after which a part is written.
         interrupt: asked after each photo whether to stop.
@@ -62,12 +62,11 @@ class PartWriter:
         self.place: dict[bytes, tuple[int, int]] = {}  # content -> part and row
         self._batch: list[_Read] = []
         self._waiting: dict[bytes, tuple] = {}  # content -> embedding, thumbnail, tokens; not yet on disk
-        numbers = files.part_numbers(folder)
         self._next = max(files.taken_numbers(folder), default=0) + 1
-        for number in numbers:
-            if not tokens or files.part_array(folder, number, "tokens") is not None:
-                for row, sha256 in enumerate(files.part_array(folder, number, "sha256")):
-                    self.place[sha256.tobytes()] = number, row
+        for number in files.part_numbers(folder):
+            contents = files.part_contents(folder, number, tokens=tokens)
+            for row, sha256 in enumerate([] if contents is None else contents):
+                self.place[sha256.tobytes()] = number, row
 
     def embed(self, found: Found, table: Table | None, check_contents: bool) -> dict[str, bytes]:
         """Make sure that every readable photo lies in a part; gives the content hash of each path.

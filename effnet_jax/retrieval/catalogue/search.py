@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ class Catalogue:
     """An index of photos, open for searching. Made by `Catalogue.open`.
 
     The embeddings are mapped from disk: opening reads almost nothing, and a search needs no more memory than one block.
-    The index may be brought up to date while it is open; what is open stays as it was.
+    The index may be brought up to date while it is open: embeddings and paths, and so what is found, stay as they were.
+    Thumbnails and tokens of photos that the new state no longer holds are gone, which is a ValueError.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, table: Table, blocks: Blocks):
@@ -197,21 +199,30 @@ class Catalogue:
             ValueError: a later build removed it; open the index again.
         """
         photo = self._table.photos[row]
-        try:
+        with self._part_is_there():
             return files.read_thumbnail(self.folder, int(photo["part"]), int(photo["row"]))
-        except (OSError, TypeError) as error:
-            raise ValueError(f"{self.folder} was rebuilt while it was open; open it again ({error}).") from error
 
     def tokens(self, rows: Sequence[int] | Int[np.ndarray, " r"]) -> Float16[np.ndarray, "r n d"]:
         """Give the photos' final-norm tokens, CLS first, which a pair scorer compares with a sketch's.
 
         Raises:
-            ValueError: the index was built without tokens.
+            ValueError: the index was built without tokens, or a later build removed them; open the index again.
         """
         if not self.manifest.tokens:
             raise ValueError(f"{self.folder} keeps no tokens; embed with --tokens (tokens=True).")
-        places = self._table.photos[np.asarray(rows, np.int64)]
-        return np.stack([files.part_array(self.folder, p, "tokens")[r] for p, r in places[["part", "row"]].tolist()])
+        places = self._table.photos[np.asarray(rows, np.int64)][["part", "row"]].tolist()
+        with self._part_is_there():
+            return np.stack([files.part_array(self.folder, part, "tokens")[row] for part, row in places])
+
+    @contextmanager
+    def _part_is_there(self) -> Iterator[None]:
+        try:
+            yield
+        except files.NotWhole as error:
+            present = files.read_manifest(self.folder)
+            if present is not None and present.generation == self.manifest.generation:
+                raise
+            raise ValueError(f"{self.folder} was rebuilt while it was open; open it again ({error}).") from error
 
 
 def _open_present(folder: Path) -> tuple[Manifest, Table]:

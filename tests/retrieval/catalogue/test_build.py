@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +122,51 @@ def test_sources_are_remembered_added_and_forgotten(photos, encoders, tmp_path):
         build_catalogue([], index, forget=[tmp_path / "more"])
 
 
+def test_a_source_that_lost_all_its_photos_is_taken_for_a_missing_one(photos, encoders, tmp_path):
+    (more,) = write_photos(tmp_path / "more", [60])
+    index = tmp_path / "index"
+    build_catalogue([photos, tmp_path / "more"], index, encoders)
+    more.unlink()
+    with pytest.raises(ValueError, match=rf"have none now.*\n  {tmp_path / 'more'}\n.*--forget"):
+        build_catalogue([], index)
+    assert len(Catalogue.open(index)) == 10
+    assert build_catalogue([], index, forget=[tmp_path / "more"]).removed == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "embedded"),
+    [
+        ("embeddings-000001.npy", "cut", 0),
+        ("photos-000001.npy", "missing", 0),
+        ("paths-000001.bin", "not UTF-8", 0),
+        ("index.json", "missing", 0),
+        ("parts/000001/sha256.npy", "missing", 4),
+        ("parts/000001/thumbnails.bin", "missing", 4),
+        ("parts/000001/embeddings.npy", "empty", 4),
+        ("model/weights.safetensors", "cut", 0),
+    ],
+)
+def test_a_damaged_index_is_named_and_repaired(photos, encoders, tmp_path, name, damage, embedded):
+    index = tmp_path / "index"
+    build_catalogue([photos], index, encoders, batch_size=4, part_photos=4)
+    before, path = state(index), index / name
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": data[:-9], "empty": b"", "not UTF-8": b"\xff" + data[1:]}[damage])
+    if "parts" not in name and "model" not in name:
+        with pytest.raises(ValueError, match=r"there is no index" if name == "index.json" else re.escape(path.name)):
+            Catalogue.open(index).paths  # noqa: B018, read for the error
+    if name == "index.json":
+        with pytest.raises(ValueError, match=r"index\.json is missing.*give them again"):
+            build_catalogue([], index)
+    report = build_catalogue([photos] if name == "index.json" else [], index, encoders if "model" in name else None)
+    assert (report.photos, report.embedded) == (9, embedded)
+    assert_same_state(before, state(index))
+    assert all(Catalogue.open(index).thumbnail(row).startswith(b"\xff\xd8") for row in range(9))
+
+
 def test_another_checkpoint_is_refused_by_name(photos, encoders, tmp_path):
     index = tmp_path / "index"
     build_catalogue([photos], index, encoders)
@@ -138,6 +184,11 @@ def test_nothing_to_build_from(encoders, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="not one photo"):
         build_catalogue([tmp_path / "empty"], tmp_path / "index", encoders)
+    (tmp_path / "empty" / "bad.png").write_text("x")
+    with pytest.raises(ValueError, match=r"no index was made\.\n.*bad\.png: not an image"):
+        build_catalogue([tmp_path / "empty"], tmp_path / "index", encoders)
+    assert not (tmp_path / "index").exists()
+    encoders.save(tmp_path / "index" / "model")
     with pytest.raises(ValueError, match="a build was stopped there"):
         Catalogue.open(tmp_path / "index")
     (tmp_path / "file").write_text("x")
@@ -174,7 +225,12 @@ def test_only_our_own_files_are_removed(photos, encoders, tmp_path):
     index = tmp_path / "index"
     build_catalogue([photos], index, encoders)
     theirs = ["photos-trip.npy", "paths-x.bin", ".my.tmp", "parts/2024/a.jpg", "parts/000777/a.jpg", "parts/notes.txt"]
-    ours = ["photos-000099.npy", ".index.json.12.tmp", "parts/000500/embeddings.npy", "parts/.unfinished-000009/sha256.npy"]
+    ours = [
+        "photos-000099.npy",
+        ".index.json.12.tmp",
+        "parts/000500/embeddings.npy",
+        "parts/.unfinished-000009/sha256.npy",
+    ]
     for name in [*theirs, *ours]:
         (index / name).parent.mkdir(exist_ok=True)
         (index / name).write_bytes(b"x")

@@ -130,6 +130,29 @@ def test_photos_that_moved_or_changed_are_reported(tmp_path, sketch):
     assert {hit.status for hit in catalogue.search(sketch, check_files=False)} == {OK}
 
 
+def test_an_open_index_finds_the_same_when_it_is_rebuilt(tmp_path, sketch):
+    photos = write_photos(tmp_path / "photos", range(4))
+    build_catalogue([tmp_path / "photos"], tmp_path / "index", tiny_encoders(), tokens=True, batch_size=4)
+    catalogue = Catalogue.open(tmp_path / "index")
+    before = catalogue.search(sketch, check_files=False)
+    for path in photos:
+        path.unlink()
+    write_photos(tmp_path / "photos", [9])
+    build_catalogue([], tmp_path / "index")
+    assert catalogue.search(sketch, check_files=False) == before
+    for read in (catalogue.thumbnail, lambda row: catalogue.tokens([row])):
+        with pytest.raises(ValueError, match=r"was rebuilt while it was open; open it again"):
+            read(0)
+
+
+def test_a_damaged_part_is_named(index, tmp_path):
+    broken = copy_of(index, tmp_path / "index")
+    for path in broken.rglob("thumbnails.bin"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"thumbnails\.bin is not whole.*embed --out"):
+        Catalogue.open(broken).thumbnail(0)
+
+
 def test_what_is_no_index_is_refused(index, tmp_path):
     with pytest.raises(ValueError, match=r"there is no index in .*; effnet-jax embed makes one"):
         Catalogue.open(tmp_path)
@@ -140,7 +163,7 @@ def test_what_is_no_index_is_refused(index, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("index.json", "cannot be read"), ("photos-*", "not whole"), ("paths-*", "do not hold"), (MODEL, "encoders")],
+    [("index.json", "cannot be read"), ("photos-*", "not whole"), ("paths-*", "does not hold"), (MODEL, "encoders")],
 )
 def test_damaged_files_are_refused(index, tmp_path, name, words):
     broken = copy_of(index, tmp_path / "index")
