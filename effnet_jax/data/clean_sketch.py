@@ -23,8 +23,8 @@ _STROKE, _SURE = 2.5, 5.0  # standard deviations of the paper's noise: a stroke'
 def clean_sketch(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
     """Turn a photographed or scanned drawing into black strokes on white.
 
-    The framing stays: crop to the paper first where a table or a hand is in the picture. So does the size, except that a
-    picture with an edge of more than 1000 pixels comes back shrunk to that. A drawing that is grey or black on white
+    The framing stays: crop to the paper first where a table or a hand is in the picture. So does the size, except that
+    a picture with an edge of more than 1000 pixels comes back shrunk to that. A drawing that is grey or black on white
     already is returned as it is, and a sheet without ink comes back white.
 
     Args:

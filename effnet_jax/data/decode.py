@@ -93,7 +93,7 @@ def rgb_of_pillow(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
         DecodeError: its file is damaged, or its mode has no RGB.
     """
     try:
-        if image.mode == "I" and np.max(image, initial=0) <= 255:
+        if image.mode == "I" and np.max(np.asarray(image), initial=0) <= 255:
             return np.array(_upright(image.convert("RGB"), _orientation(image)))
         return np.array(_upright(_flatten(image), _orientation(image)))
     except MemoryError:

@@ -3,17 +3,18 @@
 import dataclasses
 import datetime
 import os
+import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
 from effnet_jax.retrieval.catalogue.owned import LOCK, check_place, generations, remove_if_nothing, remove_unused
 from effnet_jax.retrieval.catalogue.parts import PartWriter
-from effnet_jax.retrieval.catalogue.scan import Found, PhotoPath, absolute, find_photos
+from effnet_jax.retrieval.catalogue.scan import PhotoPath, absolute, find_photos
+from effnet_jax.retrieval.catalogue.sources import choose_sources, nothing_found, refuse_emptied
 from effnet_jax.retrieval.encoders import Encoders, load_encoders
 from effnet_jax.training.interrupt import Interrupt
 
@@ -72,12 +73,12 @@ def build_catalogue(
         forget: sources to take out of the index.
         check_contents: read every photo; otherwise one whose size and time are unchanged counts as unchanged.
         batch_size: photos encoded at a time.
-        part_photos: photos after which they are safe on disk; None: 1024, or 128 with tokens.
+        part_photos: photos after which they are safe on disk, and after 20 seconds; None: 1024, or 128 with tokens.
 
     Raises:
         ValueError: another build is running, encoders of another run, sources that are missing or had photos and have
             none now, not one photo, or a folder that holds something else.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM; what was embedded is kept.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, at once after the second; what was embedded is kept.
     """
     start = time.monotonic()
     folder = absolute(folder)
@@ -85,15 +86,15 @@ def build_catalogue(
     if encoders is None and not (folder / files.MODEL).is_dir():
         raise ValueError(f"there is no index in {folder} yet: give the trained run that makes it (--checkpoint RUN).")
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder), Interrupt() as interrupt:
+    with _alone(folder), Interrupt(insist=(signal.SIGINT, signal.SIGTERM)) as interrupt:
         manifest = files.read_manifest(folder)
         table = _usable_table(folder, manifest)
         keep_tokens = bool(manifest and manifest.tokens) if tokens is None else tokens
-        kept_sources = _sources(folder, manifest, sources, forget)
+        kept_sources = choose_sources(folder, manifest, sources, forget)
         found = find_photos(kept_sources)
-        _refuse_emptied(kept_sources, table, found)
+        refuse_emptied(kept_sources, table, found)
         if not found.photos:
-            raise ValueError(_nothing(kept_sources, manifest, found))
+            raise ValueError(nothing_found(kept_sources, manifest, found))
         encoders = _claim(folder, manifest, encoders)
         parts = PartWriter(
             folder,
@@ -105,7 +106,7 @@ def build_catalogue(
         )
         hashes = parts.embed(found, table, check_contents)
         if not found.photos:
-            raise ValueError(_nothing(kept_sources, manifest, found))
+            raise ValueError(nothing_found(kept_sources, manifest, found))
         photos, paths = parts.table(found.photos, hashes)
         generation = max([manifest.generation if manifest else 0, *generations(folder)]) + 1
         width = files.part_array(folder, int(photos["part"][0]), "embeddings").shape[1]
@@ -169,53 +170,6 @@ def _claim(folder: Path, manifest: Manifest | None, encoders: Encoders | None) -
 def _origin(encoders: Encoders) -> str:
     origin = encoders.origin
     return f"step {origin.get('step')} of {origin.get('run')} (fingerprint {encoders.fingerprint[:12]})"
-
-
-def _sources(folder: Path, manifest: Manifest | None, added: Sequence[Any], forget: Sequence[Any]) -> list[str]:
-    sources = list(manifest.sources) if manifest else []
-    unknown = [str(f) for f in forget if str(absolute(f)) not in sources]
-    if unknown:
-        raise ValueError(f"not a source of this index: {', '.join(unknown)}; it has {', '.join(sources) or 'none'}")
-    gone = {str(absolute(f)) for f in forget}
-    sources = list(dict.fromkeys([s for s in sources if s not in gone] + [str(absolute(a)) for a in added]))
-    if not sources:
-        if manifest is None and files.part_numbers(folder):
-            raise ValueError(
-                f"{folder / files.INDEX} is missing, and with it which folders were indexed: give them again; what was "
-                "embedded is kept."
-            )
-        raise ValueError("there is nothing to embed: give files or folders of photos.")
-    missing = [s for s in sources if not Path(s).exists()]
-    if missing:
-        listed = "\n".join(f"  {s}" for s in missing)
-        raise ValueError(
-            f"sources that are not there:\n{listed}\nIf they are gone for good, take them out with --forget; the index "
-            "stays as it is."
-        )
-    return sources
-
-
-def _refuse_emptied(sources: Sequence[str], table: Table | None, found: Found) -> None:
-    """Take a source that had photos and has none now for one that is missing: a drive that is not mounted."""
-    before = table.all_paths() if table is not None else []
-    now = [photo.path for photo in found.photos]
-    empty = [s for s in sources if any(_lies_in(p, s) for p in before) and not any(_lies_in(p, s) for p in now)]
-    if empty:
-        listed = "\n".join(f"  {s}" for s in empty)
-        raise ValueError(
-            f"sources that had photos and have none now (a drive that is not mounted?):\n{listed}\nIf they are empty for "
-            "good, take them out with --forget; the index stays as it is."
-        )
-
-
-def _lies_in(path: str, source: str) -> bool:
-    return path == source or path.startswith(os.path.join(source, ""))
-
-
-def _nothing(sources: Sequence[str], manifest: Manifest | None, found: Found) -> str:
-    reasons = "".join(f"\n  {path}: {reason}" for path, reason in sorted(found.unreadable)[:20])
-    stays = "no index was made" if manifest is None else "the index stays as it is"
-    return f"not one photo can be read in {', '.join(sources)}; {stays}.{reasons}"
 
 
 def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[str, bytes]) -> BuildReport:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from effnet_jax.retrieval.catalogue.scan import Found, PhotoPath
 from effnet_jax.retrieval.encoders import Encoders
 from effnet_jax.training.interrupt import Interrupt
 
+PART_SECONDS = 20  # after which a part is written even if it is small: what a kill may cost
 THUMBNAIL = 160  # longest edge, pixels
 
 
@@ -62,6 +64,7 @@ class PartWriter:
         self.place: dict[bytes, tuple[int, int]] = {}  # content -> part and row
         self._batch: list[_Read] = []
         self._waiting: dict[bytes, tuple] = {}  # content -> embedding, thumbnail, tokens; not yet on disk
+        self._written = time.monotonic()
         self._next = max(files.taken_numbers(folder), default=0) + 1
         for number in files.part_numbers(folder):
             contents = files.part_contents(folder, number, tokens=tokens)
@@ -95,7 +98,7 @@ class PartWriter:
                         self._batch.append(read)
                 if len(self._batch) >= self.batch_size:
                     self._encode(found, hashes)
-                if len(self._waiting) >= self.part_photos:
+                if len(self._waiting) >= self.part_photos or time.monotonic() - self._written > PART_SECONDS:
                     self._write_part()
                 if self.interrupt.requested:
                     break
@@ -167,6 +170,7 @@ class PartWriter:
             self.embedded += 1
 
     def _write_part(self) -> None:
+        self._written = time.monotonic()
         if not self._waiting:
             return
         embeddings, thumbnails, tokens = zip(*self._waiting.values(), strict=True)

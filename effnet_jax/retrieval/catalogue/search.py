@@ -21,6 +21,7 @@ from effnet_jax.retrieval.encoders import Encoders, load_encoders, read_fingerpr
 from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
 OK, MISSING, CHANGED = "ok", "missing", "changed"
+SKETCHES = 64  # read and embedded at a time
 SHORTLIST = 100  # photos that re-ranking scores anew for each sketch
 Picture = UInt8[np.ndarray, "_ _ 3"] | bytes | str | os.PathLike[str] | Image.Image
 
@@ -31,7 +32,7 @@ class Hit:
 
     Attributes:
         rank: from 1.
-        score: cosine of the sketch's and the photo's embedding, -1 to 1.
+        score: cosine of the sketch's and the photo's embedding, -1 to 1; with re-ranking, TRSM's score.
         path: where the photo was when it was embedded.
         row: of the index; `Catalogue.thumbnail` takes it.
         status: "ok"; "missing": no file there now; "changed": the file there now is another one.
@@ -132,11 +133,31 @@ class Catalogue:
             DecodeError: a sketch that is no picture.
             ValueError: re-ranking without tokens or without TRSM.
         """
-        if not sketches:
-            return []
-        small = self._resized(sketches, clean)
+        hits = []
+        for start in range(0, len(sketches), SKETCHES):
+            small = self._prepared(sketches[start : start + SKETCHES], clean)
+            hits += self.search_resized(
+                small, top=top, rerank=rerank, shortlist=shortlist, check_files=check_files
+            )  # fmt: skip
+        return hits
+
+    def resized(self, picture: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
+        """Bring a picture to the size that the encoders see."""
+        how = self.encoders.preprocessing
+        return resize(picture, how.image_size, how.resample)
+
+    def search_resized(
+        self,
+        small: UInt8[np.ndarray, "s _ _ 3"],
+        *,
+        top: int = 10,
+        rerank: bool = False,
+        shortlist: int = SHORTLIST,
+        check_files: bool = True,
+    ) -> list[list[Hit]]:
+        """Search with sketches that `resized` gave; as `search_many`."""
         first = max(top, shortlist) if rerank else top
-        index, score = top_k(self._embed(small), self._blocks, first)
+        index, score = top_k(self.encoders.embed_sketches(small), self._blocks, first)
         if rerank:
             index, score = (x[:, :top] for x in self._reranker(small, index))
         return [
@@ -150,14 +171,17 @@ class Catalogue:
                 )
                 for place, row in enumerate(index[i].tolist())
             ]
-            for i in range(len(sketches))
+            for i in range(len(small))
         ]
 
     def embed_sketches(self, sketches: Sequence[Picture], *, clean: bool = False) -> Float32[np.ndarray, "s z"]:
         """Embed sketches as `search` does; unit norm."""
         if not sketches:
             return np.empty((0, self.manifest.width), np.float32)
-        return self._embed(self._resized(sketches, clean))
+        starts = range(0, len(sketches), SKETCHES)
+        return np.concatenate(
+            [self.encoders.embed_sketches(self._prepared(sketches[i : i + SKETCHES], clean)) for i in starts]
+        )
 
     @cached_property
     def _reranker(self) -> Any:
@@ -167,17 +191,16 @@ class Catalogue:
             raise ValueError(f"{self.folder} keeps no tokens to re-rank by; embed with --tokens (tokens=True).")
         return Reranker(self.encoders, self)
 
-    def _resized(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s _ _ 3"]:
-        how = self.encoders.preprocessing
-        images = [read_picture(sketch) for sketch in sketches]
-        if clean:
-            from effnet_jax.data.clean_sketch import clean_sketch
+    def _prepared(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s _ _ 3"]:
+        small = []
+        for sketch in sketches:  # one at a time: what a camera gives is large
+            picture = read_picture(sketch)
+            if clean:
+                from effnet_jax.data.clean_sketch import clean_sketch
 
-            images = [clean_sketch(image) for image in images]
-        return np.stack([resize(image, how.image_size, how.resample) for image in images])
-
-    def _embed(self, small: UInt8[np.ndarray, "s h w 3"]) -> Float32[np.ndarray, "s z"]:
-        return np.concatenate([self.encoders.embed_sketches(small[i : i + 64]) for i in range(0, len(small), 64)])
+                picture = clean_sketch(picture)
+            small.append(self.resized(picture))
+        return np.stack(small)
 
     def status(self, row: int) -> str:
         """Tell whether the photo of a row is still where and what it was: "ok", "missing" or "changed"."""

@@ -11,7 +11,7 @@ import pytest
 from tiny import draw_pair, tiny_encoders, write_photos
 
 from effnet_jax.data.preprocessing import resize
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import files, parts
 from effnet_jax.retrieval.catalogue.build import build_catalogue
 from effnet_jax.retrieval.catalogue.search import Catalogue
 
@@ -87,6 +87,12 @@ def test_content_is_checked_where_it_is_asked_for(photos, encoders, tmp_path):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert build_catalogue([], index).changed == 0
     assert build_catalogue([], index, check_contents=True).changed == 1
+
+
+def test_parts_are_written_by_time_too(photos, encoders, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "PART_SECONDS", 0)
+    build_catalogue([photos], tmp_path / "index", encoders, batch_size=4)
+    assert [len(files.part_array(tmp_path / "index", n, "sha256")) for n in (1, 2, 3)] == [4, 4, 1]
 
 
 def test_copies_are_embedded_once(encoders, tmp_path):

@@ -13,7 +13,7 @@ from effnet_jax.data.preprocessing import resize
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.build import build_catalogue
 from effnet_jax.retrieval.catalogue.export import export_catalogue
-from effnet_jax.retrieval.catalogue.page import write_hits
+from effnet_jax.retrieval.catalogue.page import preview_of, write_hits
 from effnet_jax.retrieval.catalogue.search import CHANGED, MISSING, OK, Catalogue, describe, read_picture
 from effnet_jax.retrieval.encoders import MODEL
 
@@ -218,3 +218,11 @@ def test_the_page_is_one_file_with_escaped_names(index, sketch, tmp_path):
     assert "a copy &amp; &lt;more&gt;.png" in text
     assert "http" not in text
     assert describe(catalogue)["photos"] == 31
+
+
+def test_the_page_says_how_it_was_searched(index, sketch, tmp_path):
+    catalogue, options = Catalogue.open(index), {"clean": True, "rerank": True, "shortlist": 50}
+    text = write_hits(tmp_path / "p.html", catalogue, [("x", preview_of(sketch))], [[]], options).read_text()
+    assert "The first 50 photos by the cosine of sketch and photo were scored anew by TRSM" in text
+    assert "The score is the cosine" not in text
+    assert "cleaned first" in text
