@@ -98,7 +98,7 @@ def _read(
 
     from effnet_jax.data.decode import DecodeError
     from effnet_jax.retrieval.catalogue.page import preview_of
-    from effnet_jax.retrieval.catalogue.search import read_picture
+    from effnet_jax.retrieval.catalogue.picture import read_picture
 
     small, shown = [], []
     for path in paths:

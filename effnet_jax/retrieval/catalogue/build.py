@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import files, part_files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
 from effnet_jax.retrieval.catalogue.owned import LOCK, check_place, generations, remove_if_nothing, remove_unused
 from effnet_jax.retrieval.catalogue.parts import PartWriter
@@ -109,7 +109,7 @@ def build_catalogue(
             raise ValueError(nothing_found(kept_sources, manifest, found))
         photos, paths = parts.table(found.photos, hashes)
         generation = max([manifest.generation if manifest else 0, *generations(folder)]) + 1
-        width = files.part_array(folder, int(photos["part"][0]), "embeddings").shape[1]
+        width = part_files.part_array(folder, int(photos["part"][0]), "embeddings").shape[1]
         files.write_generation(folder, generation, photos, paths, width)
         present = Manifest(
             generation=generation,
@@ -143,7 +143,7 @@ def _usable_table(folder: Path, manifest: Manifest | None) -> Table | None:
 def _claim(folder: Path, manifest: Manifest | None, encoders: Encoders | None) -> Encoders:
     """Give the encoders of the index; a folder that holds embeddings of others is refused."""
     place = folder / files.MODEL
-    if encoders is not None and not (manifest or files.part_numbers(folder)):
+    if encoders is not None and not (manifest or part_files.part_numbers(folder)):
         encoders.save(place)  # nothing was embedded yet
         return encoders
     try:

@@ -18,9 +18,6 @@ index.json does not speak of was left by a build that was stopped, and the next 
 import dataclasses
 import json
 import os
-import re
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +27,7 @@ from jaxtyping import Float16, Shaped, UInt8
 from effnet_jax.files import replacing
 
 LAYOUT = 1
-INDEX, MODEL, PARTS, UNFINISHED = "index.json", "model", "parts", ".unfinished-"
-PART_FILES = {"embeddings.npy", "sha256.npy", "thumbnails.bin", "thumbnail_ends.npy", "tokens.npy"}
+INDEX, MODEL, PARTS = "index.json", "model", "parts"
 PHOTO = np.dtype(
     [
         ("sha256", "u1", (32,)),
@@ -95,8 +91,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest(**content)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ValueError(
-            f"{path} cannot be read ({error}); remove it and embed the folders of "
-            "photos again (what was embedded is kept), or choose another folder."
+            f"{path} cannot be read ({error}). If it is a damaged index, remove this file and embed the folders of "
+            "photos again, and what was embedded is kept; otherwise choose another folder."
         ) from error
 
 
@@ -105,7 +101,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     with replacing(folder / INDEX) as temporary:
         text = json.dumps({"layout": LAYOUT, **dataclasses.asdict(manifest)}, indent=2, ensure_ascii=False) + "\n"
         temporary.write_text(text, encoding="utf-8")
-        _to_disk(temporary)
+        to_disk(temporary)
 
 
 def generation_files(folder: Path, generation: int) -> tuple[Path, Path, Path]:
@@ -192,31 +188,16 @@ def write_generation(folder: Path, generation: int, photos: Shaped[np.ndarray, "
         embeddings = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(photos), width))
         for number in np.unique(photos["part"]).tolist():
             rows = np.flatnonzero(photos["part"] == number)
-            embeddings[rows] = part_array(folder, number, "embeddings")[photos["row"][rows]]
+            embeddings[rows] = open_array(part_folder(folder, number) / "embeddings.npy")[photos["row"][rows]]
         embeddings.flush()
-        _to_disk(temporary)
+        to_disk(temporary)
     with replacing(to_photos) as temporary:
         with temporary.open("wb") as file:  # np.save would add .npy to the name
             np.save(file, photos)
-        _to_disk(temporary)
+        to_disk(temporary)
     with replacing(to_paths) as temporary:
         temporary.write_bytes(paths)
-        _to_disk(temporary)
-
-
-def write_part(folder: Path, number: int, arrays: Mapping[str, np.ndarray], thumbnails: list[bytes]) -> None:
-    """Write a part, whole or not at all."""
-    parts = folder / PARTS
-    temporary = parts / f"{UNFINISHED}{number:06d}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    ends = np.cumsum([len(t) for t in thumbnails], dtype=np.int64)
-    for name, array in {**arrays, "thumbnail_ends": ends}.items():
-        np.save(temporary / f"{name}.npy", array)
-    (temporary / "thumbnails.bin").write_bytes(b"".join(thumbnails))
-    for file in temporary.iterdir():
-        _to_disk(file)
-    os.replace(temporary, part_folder(folder, number))
+        to_disk(temporary)
 
 
 def part_folder(folder: Path, number: int) -> Path:
@@ -224,59 +205,7 @@ def part_folder(folder: Path, number: int) -> Path:
     return folder / PARTS / f"{number:06d}"
 
 
-def part_numbers(folder: Path) -> list[int]:
-    """Numbers of the parts that are whole, ascending."""
-    return [n for n in taken_numbers(folder) if (part_folder(folder, n) / "sha256.npy").exists()]
-
-
-def taken_numbers(folder: Path) -> list[int]:
-    """Numbers that a new part cannot have, ascending."""
-    return sorted(int(p.name) for p in (folder / PARTS).glob("*") if re.fullmatch("[0-9]{6}", p.name))
-
-
-def part_array(folder: Path, number: int, name: str) -> Any:
-    """Map one array of a part.
-
-    Raises:
-        NotWhole: it is missing or cut off.
-    """
-    return open_array(part_folder(folder, number) / f"{name}.npy")
-
-
-def part_contents(folder: Path, number: int, *, tokens: bool) -> UInt8[np.ndarray, "p 32"] | None:
-    """Content hashes of a part's photos; None where it is damaged, or has no tokens and should."""
-    try:
-        sha256, embeddings = (part_array(folder, number, name) for name in ("sha256", "embeddings"))
-        ends = part_array(folder, number, "thumbnail_ends")
-        photos = {len(x) for x in (embeddings, ends, *([part_array(folder, number, "tokens")] if tokens else []))}
-        size = (part_folder(folder, number) / "thumbnails.bin").stat().st_size
-    except (NotWhole, OSError, TypeError):
-        return None
-    as_written = sha256.ndim == embeddings.ndim == 2 and sha256.shape[1] == 32 and sha256.dtype == np.uint8
-    return sha256 if as_written and photos == {len(sha256)} and len(ends) and int(ends[-1]) == size else None
-
-
-def read_thumbnail(folder: Path, number: int, row: int) -> bytes:
-    """Read the JPEG file of one photo's thumbnail.
-
-    Raises:
-        NotWhole: a file of its part is missing or cut off.
-    """
-    ends = part_array(folder, number, "thumbnail_ends")
-    start = int(ends[row - 1]) if row else 0
-    path = part_folder(folder, number) / "thumbnails.bin"
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            data = file.read(int(ends[row]) - start)
-    except OSError as error:
-        raise NotWhole(f"{path} is not whole ({error}); {REPAIR}") from error
-    if len(data) != int(ends[row]) - start:
-        raise NotWhole(f"{path} is cut off; {REPAIR}")
-    return data
-
-
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """A power cut must not leave a name without its content."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

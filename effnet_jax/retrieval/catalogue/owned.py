@@ -7,13 +7,13 @@ from pathlib import Path
 from effnet_jax.retrieval.catalogue.files import (
     INDEX,
     MODEL,
-    PART_FILES,
     PARTS,
-    UNFINISHED,
     Manifest,
     generation_files,
     part_folder,
+    read_manifest,
 )
+from effnet_jax.retrieval.catalogue.part_files import PART_FILES, UNFINISHED
 from effnet_jax.retrieval.encoders import MODEL as MODEL_FILE
 from effnet_jax.retrieval.encoders import WEIGHTS, read_fingerprint
 
@@ -27,12 +27,15 @@ def check_place(folder: Path) -> None:
     """Refuse a folder that holds something and is no index: it belongs to somebody else.
 
     Raises:
-        ValueError: a file, or a folder with other contents.
+        ValueError: a file, a folder with other contents, or an index.json that cannot be read.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; give a folder for the index.")
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    if not names - {LOCK} or INDEX in names:  # another program's index.json is refused by the one who reads it
+    if INDEX in names:
+        read_manifest(folder)  # refuses another program's
+        return
+    if not names - {LOCK}:
         return
     if LOCK in names and _is_begun(folder, names):
         return

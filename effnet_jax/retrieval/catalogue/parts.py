@@ -15,7 +15,7 @@ from PIL import Image
 from effnet_jax.data.decode import DecodeError, decode_rgb
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.data.progress import in_threads, track
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import part_files
 from effnet_jax.retrieval.catalogue.files import PHOTO, Table
 from effnet_jax.retrieval.catalogue.scan import Found, PhotoPath
 from effnet_jax.retrieval.encoders import Encoders
@@ -65,9 +65,9 @@ class PartWriter:
         self._batch: list[_Read] = []
         self._waiting: dict[bytes, tuple] = {}  # content -> embedding, thumbnail, tokens; not yet on disk
         self._written = time.monotonic()
-        self._next = max(files.taken_numbers(folder), default=0) + 1
-        for number in files.part_numbers(folder):
-            contents = files.part_contents(folder, number, tokens=tokens)
+        self._next = max(part_files.taken_numbers(folder), default=0) + 1
+        for number in part_files.part_numbers(folder):
+            contents = part_files.part_contents(folder, number, tokens=tokens)
             for row, sha256 in enumerate([] if contents is None else contents):
                 self.place[sha256.tobytes()] = number, row
 
@@ -180,7 +180,7 @@ class PartWriter:
         }
         if self.tokens:
             arrays["tokens"] = np.stack(tokens)
-        files.write_part(self.folder, self._next, arrays, list(thumbnails))
+        part_files.write_part(self.folder, self._next, arrays, list(thumbnails))
         for row, sha256 in enumerate(self._waiting):
             self.place[sha256] = self._next, row
         self._next, self._waiting = self._next + 1, {}

@@ -11,19 +11,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Float32, Int, UInt8
-from PIL import Image
 
-from effnet_jax.data.decode import decode_rgb, rgb_of_pillow
 from effnet_jax.data.preprocessing import resize
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import files, part_files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
+from effnet_jax.retrieval.catalogue.picture import Picture, read_picture
 from effnet_jax.retrieval.encoders import Encoders, load_encoders, read_fingerprint
 from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
 OK, MISSING, CHANGED = "ok", "missing", "changed"
 SKETCHES = 64  # read and embedded at a time
 SHORTLIST = 100  # photos that re-ranking scores anew for each sketch
-Picture = UInt8[np.ndarray, "_ _ 3"] | bytes | str | os.PathLike[str] | Image.Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,7 +221,7 @@ class Catalogue:
         """
         photo = self._table.photos[row]
         with self._part_is_there():
-            return files.read_thumbnail(self.folder, int(photo["part"]), int(photo["row"]))
+            return part_files.read_thumbnail(self.folder, int(photo["part"]), int(photo["row"]))
 
     def tokens(self, rows: Sequence[int] | Int[np.ndarray, " r"]) -> Float16[np.ndarray, "r n d"]:
         """Give the photos' final-norm tokens, CLS first, which a pair scorer compares with a sketch's.
@@ -235,7 +233,7 @@ class Catalogue:
             raise ValueError(f"{self.folder} keeps no tokens; embed with --tokens (tokens=True).")
         places = self._table.photos[np.asarray(rows, np.int64)][["part", "row"]].tolist()
         with self._part_is_there():
-            return np.stack([files.part_array(self.folder, part, "tokens")[row] for part, row in places])
+            return np.stack([part_files.part_array(self.folder, part, "tokens")[row] for part, row in places])
 
     @contextmanager
     def _part_is_there(self) -> Iterator[None]:
@@ -254,24 +252,6 @@ def _open_present(folder: Path) -> tuple[Manifest, Table]:
         unfinished = " (a build was stopped there: run it again)" if (folder / files.MODEL).is_dir() else ""
         raise ValueError(f"there is no index in {folder}{unfinished}; effnet-jax embed makes one.")
     return manifest, files.open_table(folder, manifest)
-
-
-def read_picture(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    """Give RGB as a person sees it, whatever form the picture comes in.
-
-    Raises:
-        DecodeError: no picture that can be read.
-        ValueError: an array that is not 8-bit RGB, or a picture without pixels.
-    """
-    if isinstance(picture, Image.Image):
-        picture = rgb_of_pillow(picture)
-    if not isinstance(picture, np.ndarray):
-        return decode_rgb(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise ValueError(f"a picture as an array must be uint8 (h, w, 3), not {picture.dtype} {picture.shape}.")
-    if not picture.size:
-        raise ValueError(f"a picture without pixels cannot be searched with, its shape is {picture.shape}.")
-    return picture
 
 
 def describe(catalogue: Catalogue) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import files, part_files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
 from effnet_jax.retrieval.catalogue.scan import Found, absolute
 
@@ -23,7 +23,7 @@ def choose_sources(folder: Path, manifest: Manifest | None, added: Sequence[Any]
     gone = {str(absolute(f)) for f in forget}
     sources = list(dict.fromkeys([s for s in sources if s not in gone] + [str(absolute(a)) for a in added]))
     if not sources:
-        if manifest is None and files.part_numbers(folder):
+        if manifest is None and part_files.part_numbers(folder):
             raise ValueError(
                 f"{folder / files.INDEX} is missing, and with it which folders were indexed: give them again; what was "
                 "embedded is kept."

@@ -11,7 +11,7 @@ import pytest
 from tiny import draw_pair, tiny_encoders, write_photos
 
 from effnet_jax.data.preprocessing import resize
-from effnet_jax.retrieval.catalogue import files, parts
+from effnet_jax.retrieval.catalogue import files, part_files, parts
 from effnet_jax.retrieval.catalogue.build import build_catalogue
 from effnet_jax.retrieval.catalogue.search import Catalogue
 
@@ -92,7 +92,7 @@ def test_content_is_checked_where_it_is_asked_for(photos, encoders, tmp_path):
 def test_parts_are_written_by_time_too(photos, encoders, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "PART_SECONDS", 0)
     build_catalogue([photos], tmp_path / "index", encoders, batch_size=4)
-    assert [len(files.part_array(tmp_path / "index", n, "sha256")) for n in (1, 2, 3)] == [4, 4, 1]
+    assert [len(part_files.part_array(tmp_path / "index", n, "sha256")) for n in (1, 2, 3)] == [4, 4, 1]
 
 
 def test_copies_are_embedded_once(encoders, tmp_path):
@@ -289,7 +289,7 @@ def test_a_stopped_build_leaves_the_old_index_and_goes_on(tmp_path, encoders, nu
     process = start(tmp_path / "photos", index, 0.3)
     try:
         deadline = time.monotonic() + 240
-        while len(files.part_numbers(index)) < 3 and process.poll() is None:
+        while len(part_files.part_numbers(index)) < 3 and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(number)
@@ -300,7 +300,7 @@ def test_a_stopped_build_leaves_the_old_index_and_goes_on(tmp_path, encoders, nu
     if number == signal.SIGINT:
         assert "the same command goes on" in words
     assert_same_state(old, state(index))  # a reader sees the old index, whole
-    saved = sum(len(files.part_array(index, n, "sha256")) for n in files.part_numbers(index)) - 4
+    saved = sum(len(part_files.part_array(index, n, "sha256")) for n in part_files.part_numbers(index)) - 4
     assert saved >= 8
     report = build_catalogue([], index)
     assert report.embedded == 56 - saved

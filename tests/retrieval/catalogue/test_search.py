@@ -14,7 +14,8 @@ from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.build import build_catalogue
 from effnet_jax.retrieval.catalogue.export import export_catalogue
 from effnet_jax.retrieval.catalogue.page import preview_of, write_hits
-from effnet_jax.retrieval.catalogue.search import CHANGED, MISSING, OK, Catalogue, describe, read_picture
+from effnet_jax.retrieval.catalogue.picture import read_picture
+from effnet_jax.retrieval.catalogue.search import CHANGED, MISSING, OK, Catalogue, describe
 from effnet_jax.retrieval.encoders import MODEL
 
 
