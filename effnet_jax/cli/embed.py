@@ -44,7 +44,9 @@ def embed(
     tokens: Annotated[
         bool | None,
         typer.Option(
-            "--tokens/--no-tokens", help="Keep the photos' tokens for a later re-ranking; large.", show_default=False
+            "--tokens/--no-tokens",
+            help="Keep the photos' tokens for a later re-ranking: 151 KB a photo with ViT-S.",
+            show_default=False,
         ),
     ] = None,
     forget: Annotated[
@@ -81,7 +83,7 @@ def embed(
             f"changed, {report.moved:,} moved; {report.embedded:,} embedded in {report.seconds:.1f} s"
         )
         for extension, count in sorted(report.ignored.items()):
-            print(f"passed over: {count:,} files with {extension}")
+            print(f"passed over: {count:,} {'file' if count == 1 else 'files'} with {extension}")
     if report.unreadable:
         print(f"{len(report.unreadable):,} could not be read:", file=sys.stderr)
         for path, reason in report.unreadable:

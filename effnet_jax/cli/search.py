@@ -26,6 +26,7 @@ EPILOG = """
 
 Exit status: 0 done; 1 a sketch could not be read (the others are searched).
 """
+BATCH = 64  # sketches that are held at a time
 
 
 def search(
@@ -46,38 +47,32 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Find the photos that are most like a sketch."""
-    from effnet_jax.data.decode import DecodeError
     from effnet_jax.retrieval.catalogue.scan import find_photos
-    from effnet_jax.retrieval.catalogue.search import OK, Catalogue, describe, read_picture
+    from effnet_jax.retrieval.catalogue.search import OK, Catalogue, describe
 
-    found = find_photos(sketches)
+    there = [path for path in sketches if path.expanduser().exists()]
+    found = find_photos(there)
+    unreadable = [*found.unreadable, *((str(path), "no such file or folder") for path in sketches if path not in there)]
     catalogue = Catalogue.open(index, block_rows=block_rows)
-    unreadable, pictures = list(found.unreadable), []
-    for photo in found.photos:
-        try:
-            pictures.append((photo.path, read_picture(photo.path)))
-        except DecodeError as error:
-            unreadable.append((photo.path, error.reason))
-        except OSError as error:
-            unreadable.append((photo.path, error.strerror or str(error)))
-    if clean:
-        from effnet_jax.data.clean_sketch import clean_sketch
-
-        pictures = [(path, clean_sketch(picture)) for path, picture in pictures]
-    hits = catalogue.search_many(
-        [picture for _, picture in pictures], top=top, rerank=rerank, shortlist=shortlist
-    )  # fmt: skip
-    names = [path for path, _ in pictures]
+    options = {"top": top, "clean": clean, "rerank": rerank, "shortlist": max(top, shortlist) if rerank else None}
+    searched, hits = [], []
+    for start in range(0, len(found.photos), BATCH):
+        batch = [photo.path for photo in found.photos[start : start + BATCH]]
+        small, shown = _read(batch, catalogue, clean, html is not None, unreadable)
+        hits += catalogue.search_resized(small, top=top, rerank=rerank, shortlist=shortlist)
+        searched += shown
+    names = [name for name, _ in searched]
     if html is not None:
         from effnet_jax.retrieval.catalogue.page import write_hits
 
-        write_hits(html, catalogue, pictures, hits)
+        write_hits(html, catalogue, searched, hits, options)
     if as_json:
         queries = [
             {"sketch": name, "hits": [dataclasses.asdict(hit) for hit in its]}
             for name, its in zip(names, hits, strict=True)
         ]
-        print(json.dumps({**describe(catalogue), "queries": queries, "unreadable": unreadable}, indent=2))
+        content = {**describe(catalogue), "options": options, "queries": queries, "unreadable": unreadable}
+        print(json.dumps(content, indent=2))
     else:
         _print_tables(names, hits)
         if html is not None:
@@ -89,10 +84,39 @@ def search(
         print(f"bring the index up to date with: effnet-jax embed --out {index}", file=sys.stderr)
     for path, reason in unreadable:
         print(f"could not be read: {path}: {reason}", file=sys.stderr)
-    if unreadable or not pictures:
-        if not pictures:
+    if unreadable or not searched:
+        if not searched:
             print("not one sketch to search with", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _read(
+    paths: list[str], catalogue: Any, clean: bool, preview: bool, unreadable: list[tuple[str, str]]
+) -> tuple[Any, list[tuple[str, Any]]]:
+    """Read sketches as the encoder sees them, each with its name and a preview; what cannot be read is listed."""
+    import numpy as np
+
+    from effnet_jax.data.decode import DecodeError
+    from effnet_jax.retrieval.catalogue.page import preview_of
+    from effnet_jax.retrieval.catalogue.picture import read_picture
+
+    small, shown = [], []
+    for path in paths:
+        try:
+            picture = read_picture(path)
+        except DecodeError as error:
+            unreadable.append((path, error.reason))
+            continue
+        except OSError as error:
+            unreadable.append((path, error.strerror or str(error)))
+            continue
+        if clean:
+            from effnet_jax.data.clean_sketch import clean_sketch
+
+            picture = clean_sketch(picture)
+        small.append(catalogue.resized(picture))
+        shown.append((path, preview_of(picture) if preview else None))
+    return np.stack(small) if small else [], shown
 
 
 def _print_tables(names: list[str], hits: list[list[Any]]) -> None:

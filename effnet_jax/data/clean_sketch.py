@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float32, UInt8
 from PIL import Image
 from scipy import ndimage
 
+_LARGEST = 1000  # longest edge that is worked at, pixels: the time grows with its cube
 _SMALL = 96  # longest edge at which the paper is first estimated, pixels
 _WINDOW = 1 / 6  # of the longest edge: filled areas up to about half of it stay ink
 _PAPER_PERCENTILE = 85.0  # of a window's pixels: paper, as long as ink covers less than about four fifths of it
@@ -19,11 +20,12 @@ _FAINTEST = 0.1  # ink is at least this much darker than its paper, 0..1; less i
 _STROKE, _SURE = 2.5, 5.0  # standard deviations of the paper's noise: a stroke's pixels, and one that each stroke has
 
 
-def clean_sketch(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def clean_sketch(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
     """Turn a photographed or scanned drawing into black strokes on white.
 
-    The size and the framing stay: crop to the paper first where a table or a hand is in the picture. A drawing that is
-    grey or black on white already is returned as it is, and a sheet without ink comes back white.
+    The framing stays: crop to the paper first where a table or a hand is in the picture. So does the size, except that
+    a picture with an edge of more than 1000 pixels comes back shrunk to that. A drawing that is grey or black on white
+    already is returned as it is, and a sheet without ink comes back white.
 
     Args:
         image: a drawing darker than its paper, in ink of any colour.
@@ -33,6 +35,10 @@ def clean_sketch(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"
     """
     if _is_clean(image):
         return image
+    if max(image.shape) > _LARGEST:
+        small = Image.fromarray(image)
+        small.thumbnail((_LARGEST, _LARGEST), Image.Resampling.BOX)
+        image = np.asarray(small)
     scaled = image.astype(np.float32) / 255
     paper = _slow_paper(image)
     ink = _is_ink(_missing(scaled, paper).max(axis=2))

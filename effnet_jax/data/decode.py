@@ -83,6 +83,26 @@ def decode_rgb(file: bytes | str | os.PathLike[str]) -> UInt8[np.ndarray, "h w 3
     return _with_pillow(data, name, lambda image: np.array(_upright(_flatten(image), _orientation(image))))
 
 
+def rgb_of_pillow(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """Give the RGB of a Pillow image as a person sees it, as `decode_rgb` does for a file.
+
+    Args:
+        image: of any mode. In mode I, values up to 255 are 8-bit grey and larger ones 16-bit.
+
+    Raises:
+        DecodeError: its file is damaged, or its mode has no RGB.
+    """
+    try:
+        if image.mode == "I" and np.max(np.asarray(image), initial=0) <= 255:
+            return np.array(_upright(image.convert("RGB"), _orientation(image)))
+        return np.array(_upright(_flatten(image), _orientation(image)))
+    except MemoryError:
+        raise
+    except Exception as error:  # a file that Pillow opened is read only here, see _with_pillow
+        size = f"{image.width} x {image.height}"
+        raise DecodeError("damaged", f"a Pillow image of {size} pixels, mode {image.mode}: {error}") from error
+
+
 def decode_and_inspect(file: bytes | str | os.PathLike[str]) -> tuple[UInt8[np.ndarray, "h w 3"], Encoding]:
     """Decode a picture as `decode_rgb` does, and tell how it was stored.
 

@@ -2,7 +2,7 @@
 
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import FrameType
 from typing import Any
 
@@ -17,12 +17,18 @@ STEPS_BEHIND = 2  # the answer of so many steps ago is read: by then it is there
 class Interrupt:
     """While active, the first SIGTERM or Ctrl-C only sets `requested`; a second Ctrl-C stops at once.
 
+    A second SIGTERM does not, unless asked for: some clusters send two, and a run is to be saved.
+
     Preemption on a cluster sends SIGTERM, so the same path serves both. Outside the main thread, where Python takes
     no signal handlers, nothing is installed.
+
+    Args:
+        insist: signals that stop at once when they come second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, insist: Collection[int] = (signal.SIGINT,)) -> None:
         self.requested = False
+        self._insist = insist
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
@@ -40,7 +46,7 @@ class Interrupt:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not installed by Python
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
+        if self.requested and number in self._insist:
             raise KeyboardInterrupt
         self.requested = True
 

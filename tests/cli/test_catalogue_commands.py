@@ -45,7 +45,7 @@ def test_embed_lists_what_it_cannot_read_and_exits_with_one(command, trained, tm
     status, out, err = command("embed", tmp_path / "photos", "--checkpoint", trained, "--out", tmp_path / "index")
     assert status == 1
     assert "1 photos; 1 added" in out
-    assert "passed over: 1 files with .csv" in out
+    assert "passed over: 1 file with .csv" in out
     assert f"{tmp_path / 'photos' / 'bad.jpg'}: not an image" in err
     assert len(Catalogue.open(tmp_path / "index")) == 1
 
@@ -59,6 +59,7 @@ def test_search_finds_what_the_evaluation_found(command, trained, index):
     content = json.loads(out)
     assert content["photos"] == 12
     assert content["unreadable"] == []
+    assert content["options"] == {"top": 3, "clean": False, "rerank": False, "shortlist": None}
     found = {os.path.basename(q["sketch"])[:-4]: q["hits"] for q in content["queries"]}
     assert found.keys() == set(results.sketch_ids)
     for i, sketch in enumerate(results.sketch_ids):
@@ -77,8 +78,19 @@ def test_search_prints_whole_paths_and_writes_a_page(command, trained, index, tm
     shown = [path for path in (trained.parent / "data" / "testB").iterdir() if "".join(str(path).split()) in printed]
     assert len(shown) == 10
     assert "rank" in out
-    assert (tmp_path / "found.html").read_text().count("data:image/jpeg") == 11
+    page = (tmp_path / "found.html").read_text()
+    assert page.count("data:image/jpeg") == 11
+    assert "The sketches were cleaned first" in page
     assert not list(tmp_path.glob(".*"))
+
+
+def test_many_sketches_are_searched_in_batches(command, trained, index, monkeypatch):
+    sketches = trained.parent / "data" / "testA"
+    whole = json.loads(command("search", sketches, "--index", index, "--json")[1])["queries"]
+    monkeypatch.setattr("effnet_jax.cli.search.BATCH", 5)
+    cut = json.loads(command("search", sketches, "--index", index, "--json")[1])["queries"]
+    assert [[hit["path"] for hit in q["hits"]] for q in cut] == [[hit["path"] for hit in q["hits"]] for q in whole]
+    assert [q["sketch"] for q in cut] == [q["sketch"] for q in whole]
 
 
 def test_search_says_what_moved_and_what_it_cannot_read(command, trained, tmp_path):
@@ -90,8 +102,9 @@ def test_search_says_what_moved_and_what_it_cannot_read(command, trained, tmp_pa
     (tmp_path / "photos" / source[0].name).unlink()
     (tmp_path / "bad.png").write_text("x")
     sketch = next((trained.parent / "data" / "testA").iterdir())
-    status, out, err = command("search", sketch, tmp_path / "bad.png", "--index", tmp_path / "index")
+    status, out, err = command("search", sketch, "/no.png", tmp_path / "bad.png", "--index", tmp_path / "index")
     assert status == 1
+    assert "could not be read: /no.png: no such file or folder" in err
     assert "(missing)" in out
     assert f"missing since it was embedded: {tmp_path / 'photos' / source[0].name}" in err
     assert f"could not be read: {tmp_path / 'bad.png'}: not an image" in err
@@ -121,7 +134,7 @@ def test_report_as_json(command, trained, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["search", "x.png", "--index", "/nowhere"], 1, "there is no file or folder"),
+        (["search", "x.png", "--index", "/nowhere"], 1, "there is no index in"),
         (["search", "."], 2, "--index"),
         (["embed", "/nowhere", "--out", "{tmp}/i"], 1, "there is no index in"),
         (["embed", "/nowhere", "--checkpoint", "/nowhere", "--out", "{tmp}/i"], 1, "there is no run in /nowhere"),

@@ -98,6 +98,14 @@ def test_dust_is_dropped_and_strokes_stay():
     assert agreement(cleaned, sketch) > 0.85
 
 
+def test_a_large_photograph_comes_back_at_a_thousand_pixels():
+    sketch = drawing((2000, 1600), 20)
+    cleaned = clean_sketch(photograph(sketch, 4, noise=8.0))
+    assert cleaned.shape == (800, 1000, 3)
+    assert agreement(cleaned, np.asarray(Image.fromarray(sketch).resize((1000, 800), Image.Resampling.BOX))) > 0.9
+    assert clean_sketch(sketch) is sketch
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (3, 2)])
 def test_tiny_pictures_pass(shape):
     assert clean_sketch(np.full((*shape, 3), 180, np.uint8)).shape == (*shape, 3)

@@ -1,5 +1,6 @@
 import os
 import signal
+from contextlib import nullcontext
 
 import jax
 import numpy as np
@@ -47,3 +48,12 @@ def test_a_second_ctrl_c_is_not_polite_and_handlers_come_back():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_second_sigterm_stops_at_once_where_it_is_asked_for():
+    for insist in ((signal.SIGINT,), (signal.SIGINT, signal.SIGTERM)):
+        with Interrupt(insist) as interrupt:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert interrupt.requested
+            with pytest.raises(KeyboardInterrupt) if signal.SIGTERM in insist else nullcontext():
+                os.kill(os.getpid(), signal.SIGTERM)

@@ -3,16 +3,18 @@
 import dataclasses
 import datetime
 import os
+import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import files, part_files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
+from effnet_jax.retrieval.catalogue.owned import LOCK, check_place, generations, remove_if_nothing, remove_unused
 from effnet_jax.retrieval.catalogue.parts import PartWriter
 from effnet_jax.retrieval.catalogue.scan import PhotoPath, absolute, find_photos
+from effnet_jax.retrieval.catalogue.sources import choose_sources, nothing_found, refuse_emptied
 from effnet_jax.retrieval.encoders import Encoders, load_encoders
 from effnet_jax.training.interrupt import Interrupt
 
@@ -71,26 +73,29 @@ def build_catalogue(
         forget: sources to take out of the index.
         check_contents: read every photo; otherwise one whose size and time are unchanged counts as unchanged.
         batch_size: photos encoded at a time.
-        part_photos: photos after which they are safe on disk; None: 1024, or 128 with tokens.
+        part_photos: photos after which they are safe on disk, and after 20 seconds; None: 1024, or 128 with tokens.
 
     Raises:
-        ValueError: another build is running, encoders of another run, sources that are missing, or not one photo.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM; what was embedded is kept.
+        ValueError: another build is running, encoders of another run, sources that are missing or had photos and have
+            none now, not one photo, or a folder that holds something else.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, at once after the second; what was embedded is kept.
     """
     start = time.monotonic()
     folder = absolute(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give a folder for the index.")
+    check_place(folder)
     if encoders is None and not (folder / files.MODEL).is_dir():
         raise ValueError(f"there is no index in {folder} yet: give the trained run that makes it (--checkpoint RUN).")
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder), Interrupt() as interrupt:
+    with _alone(folder), Interrupt(insist=(signal.SIGINT, signal.SIGTERM)) as interrupt:
         manifest = files.read_manifest(folder)
-        table = None if manifest is None else files.open_table(folder, manifest)
-        encoders = _claim(folder, manifest, encoders)
+        table = _usable_table(folder, manifest)
         keep_tokens = bool(manifest and manifest.tokens) if tokens is None else tokens
-        kept_sources = _sources(manifest, sources, forget)
+        kept_sources = choose_sources(folder, manifest, sources, forget)
         found = find_photos(kept_sources)
+        refuse_emptied(kept_sources, table, found)
+        if not found.photos:
+            raise ValueError(nothing_found(kept_sources, manifest, found))
+        encoders = _claim(folder, manifest, encoders)
         parts = PartWriter(
             folder,
             encoders,
@@ -101,11 +106,10 @@ def build_catalogue(
         )
         hashes = parts.embed(found, table, check_contents)
         if not found.photos:
-            reasons = "".join(f"\n  {path}: {reason}" for path, reason in sorted(found.unreadable)[:20])
-            raise ValueError(f"not one photo can be read in {', '.join(kept_sources)}; the index stays.{reasons}")
+            raise ValueError(nothing_found(kept_sources, manifest, found))
         photos, paths = parts.table(found.photos, hashes)
-        generation = max([manifest.generation if manifest else 0, *_generations(folder)]) + 1
-        width = files.part_array(folder, int(photos["part"][0]), "embeddings").shape[1]
+        generation = max([manifest.generation if manifest else 0, *generations(folder)]) + 1
+        width = part_files.part_array(folder, int(photos["part"][0]), "embeddings").shape[1]
         files.write_generation(folder, generation, photos, paths, width)
         present = Manifest(
             generation=generation,
@@ -119,19 +123,36 @@ def build_catalogue(
         )
         report = _compare(table, found.photos, hashes)
         files.write_manifest(folder, present)
-        files.remove_unused(folder, present, set(photos["part"].tolist()))
+        remove_unused(folder, present, set(photos["part"].tolist()))
     report.embedded, report.unreadable = parts.embedded, list(present.unreadable)
     report.ignored, report.seconds = dict(found.ignored), time.monotonic() - start
     return report
 
 
+def _usable_table(folder: Path, manifest: Manifest | None) -> Table | None:
+    """Give the table; None also where it is damaged, for this build makes it anew from the sources and the parts."""
+    try:
+        table = None if manifest is None else files.open_table(folder, manifest)
+        if table is not None:
+            table.all_paths()
+    except files.NotWhole:
+        return None
+    return table
+
+
 def _claim(folder: Path, manifest: Manifest | None, encoders: Encoders | None) -> Encoders:
     """Give the encoders of the index; a folder that holds embeddings of others is refused."""
     place = folder / files.MODEL
-    if encoders is not None and not (manifest or files.part_numbers(folder)):
+    if encoders is not None and not (manifest or part_files.part_numbers(folder)):
         encoders.save(place)  # nothing was embedded yet
         return encoders
-    ours = load_encoders(place)
+    try:
+        ours = load_encoders(place)
+    except ValueError:
+        if encoders is None or manifest is None or encoders.fingerprint != manifest.fingerprint:
+            raise
+        encoders.save(place)  # the same ones are given, and those of the index are damaged
+        return encoders
     if manifest is not None and manifest.fingerprint != ours.fingerprint:
         raise ValueError(f"{folder} mixes two models: index.json and {place} disagree; embed into another folder.")
     if encoders is not None and encoders.fingerprint != ours.fingerprint:
@@ -151,25 +172,6 @@ def _origin(encoders: Encoders) -> str:
     return f"step {origin.get('step')} of {origin.get('run')} (fingerprint {encoders.fingerprint[:12]})"
 
 
-def _sources(manifest: Manifest | None, added: Sequence[Any], forget: Sequence[Any]) -> list[str]:
-    sources = list(manifest.sources) if manifest else []
-    unknown = [str(f) for f in forget if str(absolute(f)) not in sources]
-    if unknown:
-        raise ValueError(f"not a source of this index: {', '.join(unknown)}; it has {', '.join(sources) or 'none'}")
-    gone = {str(absolute(f)) for f in forget}
-    sources = list(dict.fromkeys([s for s in sources if s not in gone] + [str(absolute(a)) for a in added]))
-    if not sources:
-        raise ValueError("there is nothing to embed: give files or folders of photos.")
-    missing = [s for s in sources if not Path(s).exists()]
-    if missing:
-        listed = "\n".join(f"  {s}" for s in missing)
-        raise ValueError(
-            f"sources that are not there:\n{listed}\nIf they are gone for good, take them out with --forget; the index "
-            "stays as it is."
-        )
-    return sources
-
-
 def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[str, bytes]) -> BuildReport:
     before = {}
     if table is not None:
@@ -186,24 +188,22 @@ def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[st
     )
 
 
-def _generations(folder: Path) -> Iterator[int]:
-    for path in folder.glob("photos-*.npy"):
-        yield int(path.stem.partition("-")[2])
-
-
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the index alone; the lock is free again when its holder dies."""
+    """Hold the index alone; the lock is free again when its holder dies. A folder that got no more is taken away."""
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    with open(folder / ".lock", "w") as file:
+    with open(folder / LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"another effnet-jax embed is writing {folder}; wait for it.") from error
         except OSError:  # some network file systems have no locks
             pass
-        yield
+        try:
+            yield
+        finally:
+            remove_if_nothing(folder)

@@ -18,8 +18,6 @@ index.json does not speak of was left by a build that was stopped, and the next 
 import dataclasses
 import json
 import os
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from jaxtyping import Float16, Shaped, UInt8
 from effnet_jax.files import replacing
 
 LAYOUT = 1
-INDEX, MODEL, PARTS, UNFINISHED = "index.json", "model", "parts", ".unfinished-"
+INDEX, MODEL, PARTS = "index.json", "model", "parts"
 PHOTO = np.dtype(
     [
         ("sha256", "u1", (32,)),
@@ -40,6 +38,9 @@ PHOTO = np.dtype(
         ("row", "<i4"),
     ]
 )
+
+
+REPAIR = "effnet-jax embed --out on the index repairs it."
 
 
 class NotWhole(ValueError):
@@ -89,7 +90,10 @@ def read_manifest(folder: Path) -> Manifest | None:
         content["unreadable"] = tuple((path, reason) for path, reason in content["unreadable"])
         return Manifest(**content)
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); embed the photos again into another folder.") from error
+        raise ValueError(
+            f"{path} cannot be read ({error}). If it is a damaged index, remove this file and embed the folders of "
+            "photos again, and what was embedded is kept; otherwise choose another folder."
+        ) from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -97,7 +101,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     with replacing(folder / INDEX) as temporary:
         text = json.dumps({"layout": LAYOUT, **dataclasses.asdict(manifest)}, indent=2, ensure_ascii=False) + "\n"
         temporary.write_text(text, encoding="utf-8")
-        _to_disk(temporary)
+        to_disk(temporary)
 
 
 def generation_files(folder: Path, generation: int) -> tuple[Path, Path, Path]:
@@ -116,6 +120,7 @@ class Table:
     embeddings: Float16[np.ndarray, "n z"]
     photos: Shaped[np.ndarray, " n"]
     paths: UInt8[np.ndarray, " p"]
+    paths_file: Path
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -123,35 +128,55 @@ class Table:
     def path(self, row: int) -> str:
         """Absolute path of a photo."""
         start = int(self.photos["path_end"][row - 1]) if row else 0
-        return bytes(self.paths[start : int(self.photos["path_end"][row])]).decode()
+        return self._text(bytes(self.paths[start : int(self.photos["path_end"][row])]))
 
     def all_paths(self) -> list[str]:
         """Absolute paths of all photos."""
         ends, data = self.photos["path_end"].tolist(), bytes(self.paths)
-        return [data[a:b].decode() for a, b in zip([0, *ends], ends, strict=False)]
+        return [self._text(data[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+
+    def _text(self, path: bytes) -> str:
+        try:
+            return path.decode()
+        except UnicodeDecodeError as error:
+            raise NotWhole(f"{self.paths_file} is damaged ({error}); {REPAIR}") from error
 
 
 def open_table(folder: Path, manifest: Manifest) -> Table:
     """Map the current files.
 
     Raises:
-        NotWhole: a file is missing or cut off.
-        ValueError: a file is not as index.json says.
+        NotWhole: a file is missing, cut off, or not as index.json says.
     """
-    embeddings, photos, paths = generation_files(folder, manifest.generation)
+    to_embeddings, to_photos, to_paths = generation_files(folder, manifest.generation)
+    photos, n = open_array(to_photos), manifest.photos
+    embeddings, paths = open_array(to_embeddings), _open_bytes(to_paths)
+    if photos.shape != (n,) or photos.dtype != PHOTO:
+        raise NotWhole(f"{to_photos} does not hold the {n} photos that index.json speaks of; {REPAIR}")
+    if embeddings.shape != (n, manifest.width):
+        raise NotWhole(f"{to_embeddings} does not hold the {n} photos that index.json speaks of; {REPAIR}")
+    if len(paths) != (int(photos["path_end"][-1]) if n else 0):
+        raise NotWhole(f"{to_paths} does not hold the {n} paths that index.json speaks of; {REPAIR}")
+    return Table(embeddings, photos, paths, to_paths)
+
+
+def open_array(path: Path) -> Any:
+    """Map a .npy file.
+
+    Raises:
+        NotWhole: it is missing or cut off.
+    """
     try:
-        table = Table(
-            np.load(embeddings, mmap_mode="r", allow_pickle=False),
-            np.load(photos, mmap_mode="r", allow_pickle=False),
-            np.memmap(paths, np.uint8, "r") if paths.stat().st_size else np.empty(0, np.uint8),
-        )
-    except (OSError, ValueError) as error:
-        raise NotWhole(f"{folder} is not whole ({error}); run effnet-jax embed on it again.") from error
-    n, z = manifest.photos, manifest.width
-    ends = int(table.photos["path_end"][-1]) if len(table.photos) and table.photos.dtype == PHOTO else 0
-    if table.embeddings.shape != (n, z) or table.photos.shape != (n,) or ends != len(table.paths):
-        raise ValueError(f"{folder}: its files do not hold the {n} photos that index.json speaks of; embed again.")
-    return table
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise NotWhole(f"{path} is not whole ({error}); {REPAIR}") from error
+
+
+def _open_bytes(path: Path) -> Any:
+    try:
+        return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+    except OSError as error:
+        raise NotWhole(f"{path} is not whole ({error}); {REPAIR}") from error
 
 
 def write_generation(folder: Path, generation: int, photos: Shaped[np.ndarray, " n"], paths: bytes, width: int) -> None:
@@ -163,31 +188,16 @@ def write_generation(folder: Path, generation: int, photos: Shaped[np.ndarray, "
         embeddings = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(photos), width))
         for number in np.unique(photos["part"]).tolist():
             rows = np.flatnonzero(photos["part"] == number)
-            embeddings[rows] = part_array(folder, number, "embeddings")[photos["row"][rows]]
+            embeddings[rows] = open_array(part_folder(folder, number) / "embeddings.npy")[photos["row"][rows]]
         embeddings.flush()
-        _to_disk(temporary)
+        to_disk(temporary)
     with replacing(to_photos) as temporary:
         with temporary.open("wb") as file:  # np.save would add .npy to the name
             np.save(file, photos)
-        _to_disk(temporary)
+        to_disk(temporary)
     with replacing(to_paths) as temporary:
         temporary.write_bytes(paths)
-        _to_disk(temporary)
-
-
-def write_part(folder: Path, number: int, arrays: Mapping[str, np.ndarray], thumbnails: list[bytes]) -> None:
-    """Write a part, whole or not at all."""
-    parts = folder / PARTS
-    temporary = parts / f"{UNFINISHED}{number:06d}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    ends = np.cumsum([len(t) for t in thumbnails], dtype=np.int64)
-    for name, array in {**arrays, "thumbnail_ends": ends}.items():
-        np.save(temporary / f"{name}.npy", array)
-    (temporary / "thumbnails.bin").write_bytes(b"".join(thumbnails))
-    for file in temporary.iterdir():
-        _to_disk(file)
-    os.replace(temporary, part_folder(folder, number))
+        to_disk(temporary)
 
 
 def part_folder(folder: Path, number: int) -> Path:
@@ -195,41 +205,7 @@ def part_folder(folder: Path, number: int) -> Path:
     return folder / PARTS / f"{number:06d}"
 
 
-def part_numbers(folder: Path) -> list[int]:
-    """Numbers of the parts that are whole, ascending."""
-    return sorted(int(p.name) for p in (folder / PARTS).glob("*") if p.name.isdigit())
-
-
-def part_array(folder: Path, number: int, name: str) -> Any:
-    """Map one array of a part; None where the part does not have it."""
-    path = part_folder(folder, number) / f"{name}.npy"
-    return np.load(path, mmap_mode="r", allow_pickle=False) if path.exists() else None
-
-
-def read_thumbnail(folder: Path, number: int, row: int) -> bytes:
-    """Read the JPEG file of one photo's thumbnail."""
-    ends = part_array(folder, number, "thumbnail_ends")
-    start = int(ends[row - 1]) if row else 0
-    with (part_folder(folder, number) / "thumbnails.bin").open("rb") as file:
-        file.seek(start)
-        return file.read(int(ends[row]) - start)
-
-
-def remove_unused(folder: Path, manifest: Manifest, used_parts: set[int]) -> None:
-    """Remove the files of other generations and the parts that no photo lies in."""
-    current = {path.name for path in generation_files(folder, manifest.generation)}
-    for kind in ("embeddings-*.npy", "photos-*.npy", "paths-*.bin", ".*.tmp"):
-        for path in folder.glob(kind):
-            if path.name not in current:
-                path.unlink(missing_ok=True)
-    for number in part_numbers(folder):
-        if number not in used_parts:
-            shutil.rmtree(part_folder(folder, number), ignore_errors=True)
-    for leftover in (folder / PARTS).glob(f"{UNFINISHED}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """A power cut must not leave a name without its content."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from PIL import Image
 from effnet_jax.data.decode import DecodeError, decode_rgb
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.data.progress import in_threads, track
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import part_files
 from effnet_jax.retrieval.catalogue.files import PHOTO, Table
 from effnet_jax.retrieval.catalogue.scan import Found, PhotoPath
 from effnet_jax.retrieval.encoders import Encoders
 from effnet_jax.training.interrupt import Interrupt
 
+PART_SECONDS = 20  # after which a part is written even if it is small: what a kill may cost
 THUMBNAIL = 160  # longest edge, pixels
 
 
@@ -40,7 +42,7 @@ class PartWriter:
     Args:
         folder: of the index.
         encoders: what embeds.
-        tokens: keep the final-norm tokens too; parts without them then count for nothing.
+        tokens: keep the final-norm tokens too; parts without them then count for nothing, as damaged ones do.
         batch_size: photos encoded at a time.
         part_photos: photos after which a part is written.
         interrupt: asked after each photo whether to stop.
@@ -62,12 +64,12 @@ class PartWriter:
         self.place: dict[bytes, tuple[int, int]] = {}  # content -> part and row
         self._batch: list[_Read] = []
         self._waiting: dict[bytes, tuple] = {}  # content -> embedding, thumbnail, tokens; not yet on disk
-        numbers = files.part_numbers(folder)
-        self._next = max(numbers, default=0) + 1
-        for number in numbers:
-            if not tokens or files.part_array(folder, number, "tokens") is not None:
-                for row, sha256 in enumerate(files.part_array(folder, number, "sha256")):
-                    self.place[sha256.tobytes()] = number, row
+        self._written = time.monotonic()
+        self._next = max(part_files.taken_numbers(folder), default=0) + 1
+        for number in part_files.part_numbers(folder):
+            contents = part_files.part_contents(folder, number, tokens=tokens)
+            for row, sha256 in enumerate([] if contents is None else contents):
+                self.place[sha256.tobytes()] = number, row
 
     def embed(self, found: Found, table: Table | None, check_contents: bool) -> dict[str, bytes]:
         """Make sure that every readable photo lies in a part; gives the content hash of each path.
@@ -96,7 +98,7 @@ class PartWriter:
                         self._batch.append(read)
                 if len(self._batch) >= self.batch_size:
                     self._encode(found, hashes)
-                if len(self._waiting) >= self.part_photos:
+                if len(self._waiting) >= self.part_photos or time.monotonic() - self._written > PART_SECONDS:
                     self._write_part()
                 if self.interrupt.requested:
                     break
@@ -168,6 +170,7 @@ class PartWriter:
             self.embedded += 1
 
     def _write_part(self) -> None:
+        self._written = time.monotonic()
         if not self._waiting:
             return
         embeddings, thumbnails, tokens = zip(*self._waiting.values(), strict=True)
@@ -177,7 +180,7 @@ class PartWriter:
         }
         if self.tokens:
             arrays["tokens"] = np.stack(tokens)
-        files.write_part(self.folder, self._next, arrays, list(thumbnails))
+        part_files.write_part(self.folder, self._next, arrays, list(thumbnails))
         for row, sha256 in enumerate(self._waiting):
             self.place[sha256] = self._next, row
         self._next, self._waiting = self._next + 1, {}

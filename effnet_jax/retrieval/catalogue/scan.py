@@ -1,6 +1,7 @@
 """Which photos there are: folders walked to the bottom, every picture by its path. No JAX."""
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -52,10 +53,10 @@ def find_photos(sources: Iterable[str | os.PathLike[str]]) -> Found:
         raise ValueError("there is no file or folder " + ", ".join(missing))
     found, seen = Found(), set()
     for root in roots:
-        for path in [str(root)] if root.is_file() else _files_below(root, found):
+        for path in _files_below(root, found) if root.is_dir() else [str(root)]:
             if path not in seen:
                 seen.add(path)
-                _take(path, found, named=root.is_file())
+                _take(path, found, named=not root.is_dir())
     found.photos.sort(key=lambda photo: photo.path.encode())
     found.unreadable.sort()
     return found
@@ -101,6 +102,9 @@ def _take(path: str, found: Found, *, named: bool) -> None:
     except OSError as error:
         found.unreadable.append((path, error.strerror or str(error)))
     else:
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, for ever
+            found.unreadable.append((path, "not a regular file"))
+            return
         found.photos.append(PhotoPath(path, status.st_size, status.st_mtime_ns))
 
 

@@ -2,27 +2,26 @@
 
 import dataclasses
 import hashlib
-import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float16, Float32, Int, UInt8
-from PIL import Image
 
-from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.preprocessing import resize
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import files, part_files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
+from effnet_jax.retrieval.catalogue.picture import Picture, read_picture
 from effnet_jax.retrieval.encoders import Encoders, load_encoders, read_fingerprint
 from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
 OK, MISSING, CHANGED = "ok", "missing", "changed"
+SKETCHES = 64  # read and embedded at a time
 SHORTLIST = 100  # photos that re-ranking scores anew for each sketch
-Picture = UInt8[np.ndarray, "_ _ 3"] | bytes | str | os.PathLike[str] | Image.Image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Hit:
 
     Attributes:
         rank: from 1.
-        score: cosine of the sketch's and the photo's embedding, -1 to 1.
+        score: cosine of the sketch's and the photo's embedding, -1 to 1; with re-ranking, TRSM's score.
         path: where the photo was when it was embedded.
         row: of the index; `Catalogue.thumbnail` takes it.
         status: "ok"; "missing": no file there now; "changed": the file there now is another one.
@@ -48,7 +47,8 @@ class Catalogue:
     """An index of photos, open for searching. Made by `Catalogue.open`.
 
     The embeddings are mapped from disk: opening reads almost nothing, and a search needs no more memory than one block.
-    The index may be brought up to date while it is open; what is open stays as it was.
+    The index may be brought up to date while it is open: embeddings and paths, and so what is found, stay as they were.
+    Thumbnails and tokens of photos that the new state no longer holds are gone, which is a ValueError.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, table: Table, blocks: Blocks):
@@ -131,11 +131,31 @@ class Catalogue:
             DecodeError: a sketch that is no picture.
             ValueError: re-ranking without tokens or without TRSM.
         """
-        if not sketches:
-            return []
-        small = self._resized(sketches, clean)
+        hits = []
+        for start in range(0, len(sketches), SKETCHES):
+            small = self._prepared(sketches[start : start + SKETCHES], clean)
+            hits += self.search_resized(
+                small, top=top, rerank=rerank, shortlist=shortlist, check_files=check_files
+            )  # fmt: skip
+        return hits
+
+    def resized(self, picture: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
+        """Bring a picture to the size that the encoders see."""
+        how = self.encoders.preprocessing
+        return resize(picture, how.image_size, how.resample)
+
+    def search_resized(
+        self,
+        small: UInt8[np.ndarray, "s _ _ 3"],
+        *,
+        top: int = 10,
+        rerank: bool = False,
+        shortlist: int = SHORTLIST,
+        check_files: bool = True,
+    ) -> list[list[Hit]]:
+        """Search with sketches that `resized` gave; as `search_many`."""
         first = max(top, shortlist) if rerank else top
-        index, score = top_k(self._embed(small), self._blocks, first)
+        index, score = top_k(self.encoders.embed_sketches(small), self._blocks, first)
         if rerank:
             index, score = (x[:, :top] for x in self._reranker(small, index))
         return [
@@ -149,14 +169,17 @@ class Catalogue:
                 )
                 for place, row in enumerate(index[i].tolist())
             ]
-            for i in range(len(sketches))
+            for i in range(len(small))
         ]
 
     def embed_sketches(self, sketches: Sequence[Picture], *, clean: bool = False) -> Float32[np.ndarray, "s z"]:
         """Embed sketches as `search` does; unit norm."""
         if not sketches:
             return np.empty((0, self.manifest.width), np.float32)
-        return self._embed(self._resized(sketches, clean))
+        starts = range(0, len(sketches), SKETCHES)
+        return np.concatenate(
+            [self.encoders.embed_sketches(self._prepared(sketches[i : i + SKETCHES], clean)) for i in starts]
+        )
 
     @cached_property
     def _reranker(self) -> Any:
@@ -166,17 +189,16 @@ class Catalogue:
             raise ValueError(f"{self.folder} keeps no tokens to re-rank by; embed with --tokens (tokens=True).")
         return Reranker(self.encoders, self)
 
-    def _resized(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s _ _ 3"]:
-        how = self.encoders.preprocessing
-        images = [read_picture(sketch) for sketch in sketches]
-        if clean:
-            from effnet_jax.data.clean_sketch import clean_sketch
+    def _prepared(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s _ _ 3"]:
+        small = []
+        for sketch in sketches:  # one at a time: what a camera gives is large
+            picture = read_picture(sketch)
+            if clean:
+                from effnet_jax.data.clean_sketch import clean_sketch
 
-            images = [clean_sketch(image) for image in images]
-        return np.stack([resize(image, how.image_size, how.resample) for image in images])
-
-    def _embed(self, small: UInt8[np.ndarray, "s h w 3"]) -> Float32[np.ndarray, "s z"]:
-        return np.concatenate([self.encoders.embed_sketches(small[i : i + 64]) for i in range(0, len(small), 64)])
+                picture = clean_sketch(picture)
+            small.append(self.resized(picture))
+        return np.stack(small)
 
     def status(self, row: int) -> str:
         """Tell whether the photo of a row is still where and what it was: "ok", "missing" or "changed"."""
@@ -198,21 +220,30 @@ class Catalogue:
             ValueError: a later build removed it; open the index again.
         """
         photo = self._table.photos[row]
-        try:
-            return files.read_thumbnail(self.folder, int(photo["part"]), int(photo["row"]))
-        except (OSError, TypeError) as error:
-            raise ValueError(f"{self.folder} was rebuilt while it was open; open it again ({error}).") from error
+        with self._part_is_there():
+            return part_files.read_thumbnail(self.folder, int(photo["part"]), int(photo["row"]))
 
     def tokens(self, rows: Sequence[int] | Int[np.ndarray, " r"]) -> Float16[np.ndarray, "r n d"]:
         """Give the photos' final-norm tokens, CLS first, which a pair scorer compares with a sketch's.
 
         Raises:
-            ValueError: the index was built without tokens.
+            ValueError: the index was built without tokens, or a later build removed them; open the index again.
         """
         if not self.manifest.tokens:
             raise ValueError(f"{self.folder} keeps no tokens; embed with --tokens (tokens=True).")
-        places = self._table.photos[np.asarray(rows, np.int64)]
-        return np.stack([files.part_array(self.folder, p, "tokens")[r] for p, r in places[["part", "row"]].tolist()])
+        places = self._table.photos[np.asarray(rows, np.int64)][["part", "row"]].tolist()
+        with self._part_is_there():
+            return np.stack([part_files.part_array(self.folder, part, "tokens")[row] for part, row in places])
+
+    @contextmanager
+    def _part_is_there(self) -> Iterator[None]:
+        try:
+            yield
+        except files.NotWhole as error:
+            present = files.read_manifest(self.folder)
+            if present is not None and present.generation == self.manifest.generation:
+                raise
+            raise ValueError(f"{self.folder} was rebuilt while it was open; open it again ({error}).") from error
 
 
 def _open_present(folder: Path) -> tuple[Manifest, Table]:
@@ -221,24 +252,6 @@ def _open_present(folder: Path) -> tuple[Manifest, Table]:
         unfinished = " (a build was stopped there: run it again)" if (folder / files.MODEL).is_dir() else ""
         raise ValueError(f"there is no index in {folder}{unfinished}; effnet-jax embed makes one.")
     return manifest, files.open_table(folder, manifest)
-
-
-def read_picture(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
-    """Give RGB as a person sees it, whatever form the picture comes in.
-
-    Raises:
-        DecodeError: no picture that can be read.
-        ValueError: an array that is not 8-bit RGB.
-    """
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(f"a picture as an array must be uint8 (h, w, 3), not {picture.dtype} {picture.shape}.")
-        return picture
-    if isinstance(picture, Image.Image):
-        stream = io.BytesIO()
-        picture.save(stream, "PNG")
-        picture = stream.getvalue()
-    return decode_rgb(picture)
 
 
 def describe(catalogue: Catalogue) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from tiny import draw_pair, tiny_encoders, write_photos
 
 from effnet_jax.data.preprocessing import resize
-from effnet_jax.retrieval.catalogue import files
+from effnet_jax.retrieval.catalogue import files, part_files, parts
 from effnet_jax.retrieval.catalogue.build import build_catalogue
 from effnet_jax.retrieval.catalogue.search import Catalogue
 
@@ -88,6 +89,12 @@ def test_content_is_checked_where_it_is_asked_for(photos, encoders, tmp_path):
     assert build_catalogue([], index, check_contents=True).changed == 1
 
 
+def test_parts_are_written_by_time_too(photos, encoders, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "PART_SECONDS", 0)
+    build_catalogue([photos], tmp_path / "index", encoders, batch_size=4)
+    assert [len(part_files.part_array(tmp_path / "index", n, "sha256")) for n in (1, 2, 3)] == [4, 4, 1]
+
+
 def test_copies_are_embedded_once(encoders, tmp_path):
     (path,) = write_photos(tmp_path / "photos", [1])
     (tmp_path / "photos" / "copy.png").write_bytes(path.read_bytes())
@@ -121,6 +128,51 @@ def test_sources_are_remembered_added_and_forgotten(photos, encoders, tmp_path):
         build_catalogue([], index, forget=[tmp_path / "more"])
 
 
+def test_a_source_that_lost_all_its_photos_is_taken_for_a_missing_one(photos, encoders, tmp_path):
+    (more,) = write_photos(tmp_path / "more", [60])
+    index = tmp_path / "index"
+    build_catalogue([photos, tmp_path / "more"], index, encoders)
+    more.unlink()
+    with pytest.raises(ValueError, match=rf"have none now.*\n  {tmp_path / 'more'}\n.*--forget"):
+        build_catalogue([], index)
+    assert len(Catalogue.open(index)) == 10
+    assert build_catalogue([], index, forget=[tmp_path / "more"]).removed == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "embedded"),
+    [
+        ("embeddings-000001.npy", "cut", 0),
+        ("photos-000001.npy", "missing", 0),
+        ("paths-000001.bin", "not UTF-8", 0),
+        ("index.json", "missing", 0),
+        ("parts/000001/sha256.npy", "missing", 4),
+        ("parts/000001/thumbnails.bin", "missing", 4),
+        ("parts/000001/embeddings.npy", "empty", 4),
+        ("model/weights.safetensors", "cut", 0),
+    ],
+)
+def test_a_damaged_index_is_named_and_repaired(photos, encoders, tmp_path, name, damage, embedded):
+    index = tmp_path / "index"
+    build_catalogue([photos], index, encoders, batch_size=4, part_photos=4)
+    before, path = state(index), index / name
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": data[:-9], "empty": b"", "not UTF-8": b"\xff" + data[1:]}[damage])
+    if "parts" not in name and "model" not in name:
+        with pytest.raises(ValueError, match=r"there is no index" if name == "index.json" else re.escape(path.name)):
+            Catalogue.open(index).paths  # noqa: B018, read for the error
+    if name == "index.json":
+        with pytest.raises(ValueError, match=r"index\.json is missing.*give them again"):
+            build_catalogue([], index)
+    report = build_catalogue([photos] if name == "index.json" else [], index, encoders if "model" in name else None)
+    assert (report.photos, report.embedded) == (9, embedded)
+    assert_same_state(before, state(index))
+    assert all(Catalogue.open(index).thumbnail(row).startswith(b"\xff\xd8") for row in range(9))
+
+
 def test_another_checkpoint_is_refused_by_name(photos, encoders, tmp_path):
     index = tmp_path / "index"
     build_catalogue([photos], index, encoders)
@@ -138,6 +190,11 @@ def test_nothing_to_build_from(encoders, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="not one photo"):
         build_catalogue([tmp_path / "empty"], tmp_path / "index", encoders)
+    (tmp_path / "empty" / "bad.png").write_text("x")
+    with pytest.raises(ValueError, match=r"no index was made\.\n.*bad\.png: not an image"):
+        build_catalogue([tmp_path / "empty"], tmp_path / "index", encoders)
+    assert not (tmp_path / "index").exists()
+    encoders.save(tmp_path / "index" / "model")
     with pytest.raises(ValueError, match="a build was stopped there"):
         Catalogue.open(tmp_path / "index")
     (tmp_path / "file").write_text("x")
@@ -156,6 +213,39 @@ def test_tokens_are_kept_when_asked_for(photos, encoders, tmp_path):
     image = resize(np.asarray(draw_pair(3)[0]), 32)[None]
     row = catalogue.paths.index(str(photos / "p003.png"))
     np.testing.assert_allclose(catalogue.tokens([0, row])[1], encoders.embed_photos_with_tokens(image)[1][0], atol=2e-2)
+
+
+def test_a_folder_of_somebody_else_is_refused(photos, encoders, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "embeddings-2024.npy").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"no index of effnet-jax \(it holds embeddings-2024\.npy\)"):
+        build_catalogue([photos], tmp_path / "mine", encoders)
+    (tmp_path / "mine" / "model").mkdir()
+    (tmp_path / "mine" / "model" / "model.json").write_text("{}")
+    with pytest.raises(ValueError, match="does not hold encoders"):
+        build_catalogue([photos], tmp_path / "mine", encoders)
+    assert sorted(p.name for p in (tmp_path / "mine").iterdir()) == ["embeddings-2024.npy", "model"]
+
+
+def test_only_our_own_files_are_removed(photos, encoders, tmp_path):
+    index = tmp_path / "index"
+    build_catalogue([photos], index, encoders)
+    theirs = ["photos-trip.npy", "paths-x.bin", ".my.tmp", "parts/2024/a.jpg", "parts/000777/a.jpg", "parts/notes.txt"]
+    ours = [
+        "photos-000099.npy",
+        ".index.json.12.tmp",
+        "parts/000500/embeddings.npy",
+        "parts/.unfinished-000009/sha256.npy",
+    ]
+    for name in [*theirs, *ours]:
+        (index / name).parent.mkdir(exist_ok=True)
+        (index / name).write_bytes(b"x")
+    write_photos(photos, [51])
+    build_catalogue([], index)
+    assert [name for name in theirs if not (index / name).exists()] == []
+    assert [name for name in ours if (index / name).exists()] == []
+    assert (index / "photos-000100.npy").exists()
+    assert len(Catalogue.open(index)) == 10
 
 
 def test_two_builds_at_once_are_refused(photos, encoders, tmp_path):
@@ -199,7 +289,7 @@ def test_a_stopped_build_leaves_the_old_index_and_goes_on(tmp_path, encoders, nu
     process = start(tmp_path / "photos", index, 0.3)
     try:
         deadline = time.monotonic() + 240
-        while len(files.part_numbers(index)) < 3 and process.poll() is None:
+        while len(part_files.part_numbers(index)) < 3 and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(number)
@@ -210,7 +300,7 @@ def test_a_stopped_build_leaves_the_old_index_and_goes_on(tmp_path, encoders, nu
     if number == signal.SIGINT:
         assert "the same command goes on" in words
     assert_same_state(old, state(index))  # a reader sees the old index, whole
-    saved = sum(len(files.part_array(index, n, "sha256")) for n in files.part_numbers(index)) - 4
+    saved = sum(len(part_files.part_array(index, n, "sha256")) for n in part_files.part_numbers(index)) - 4
     assert saved >= 8
     report = build_catalogue([], index)
     assert report.embedded == 56 - saved

@@ -51,6 +51,15 @@ def test_a_named_file_is_taken_whatever_its_extension(tmp_path):
     assert names(find_photos([odd])) == ["photo.download"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_listed_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    for source in (tmp_path, tmp_path / "x.jpg"):
+        found = find_photos([source])
+        assert not found.photos
+        assert found.unreadable == [(str(tmp_path / "x.jpg"), "not a regular file")]
+
+
 def test_sources_that_are_missing_are_all_named(tmp_path):
     with pytest.raises(ValueError, match=r"one.*two"):
         find_photos([tmp_path / "one", tmp_path, tmp_path / "two"])

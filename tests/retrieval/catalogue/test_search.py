@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 
@@ -12,7 +13,8 @@ from effnet_jax.data.preprocessing import resize
 from effnet_jax.retrieval.catalogue import files
 from effnet_jax.retrieval.catalogue.build import build_catalogue
 from effnet_jax.retrieval.catalogue.export import export_catalogue
-from effnet_jax.retrieval.catalogue.page import write_hits
+from effnet_jax.retrieval.catalogue.page import preview_of, write_hits
+from effnet_jax.retrieval.catalogue.picture import read_picture
 from effnet_jax.retrieval.catalogue.search import CHANGED, MISSING, OK, Catalogue, describe
 from effnet_jax.retrieval.encoders import MODEL
 
@@ -61,6 +63,35 @@ def test_takes_pictures_in_any_form(index, sketch, tmp_path):
     assert catalogue.search_many([]) == []
 
 
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "I", "I;16", "F", "HSV", "LAB", "RGBA", "P"])
+def test_pillow_images_of_every_mode_are_read(mode):
+    drawn = draw_pair(7)[1]
+    picture = Image.new("LAB", drawn.size, (255, 128, 128)) if mode == "LAB" else drawn.convert("RGB")
+    if mode == "LAB":
+        picture.paste((0, 128, 128), mask=drawn.point(lambda v: 255 - v))
+    elif mode == "I;16":
+        picture = Image.fromarray(np.asarray(drawn, np.uint16) * 257)
+    else:
+        picture = (drawn if mode == "F" else picture).convert(mode)
+    np.testing.assert_allclose(read_picture(picture), np.asarray(drawn.convert("RGB")).astype(int), atol=3)
+
+
+def test_pillow_images_are_turned_upright(sketch):
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(sketch).save(stream, "PNG", exif=exif)
+    with Image.open(stream) as image:
+        np.testing.assert_array_equal(read_picture(image), read_picture(stream.getvalue()))
+        assert read_picture(image).shape == (64, 60, 3)
+
+
+def test_pictures_without_pixels_are_refused():
+    for empty in (np.zeros((0, 0, 3), np.uint8), Image.new("RGB", (0, 5))):
+        with pytest.raises(ValueError, match="without pixels"):
+            read_picture(empty)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_arrays_that_are_no_8_bit_rgb_are_refused(index, sketch):
     with pytest.raises(ValueError, match=r"must be uint8 \(h, w, 3\), not float64"):
@@ -100,6 +131,29 @@ def test_photos_that_moved_or_changed_are_reported(tmp_path, sketch):
     assert {hit.status for hit in catalogue.search(sketch, check_files=False)} == {OK}
 
 
+def test_an_open_index_finds_the_same_when_it_is_rebuilt(tmp_path, sketch):
+    photos = write_photos(tmp_path / "photos", range(4))
+    build_catalogue([tmp_path / "photos"], tmp_path / "index", tiny_encoders(), tokens=True, batch_size=4)
+    catalogue = Catalogue.open(tmp_path / "index")
+    before = catalogue.search(sketch, check_files=False)
+    for path in photos:
+        path.unlink()
+    write_photos(tmp_path / "photos", [9])
+    build_catalogue([], tmp_path / "index")
+    assert catalogue.search(sketch, check_files=False) == before
+    for read in (catalogue.thumbnail, lambda row: catalogue.tokens([row])):
+        with pytest.raises(ValueError, match=r"was rebuilt while it was open; open it again"):
+            read(0)
+
+
+def test_a_damaged_part_is_named(index, tmp_path):
+    broken = copy_of(index, tmp_path / "index")
+    for path in broken.rglob("thumbnails.bin"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"thumbnails\.bin is not whole.*embed --out"):
+        Catalogue.open(broken).thumbnail(0)
+
+
 def test_what_is_no_index_is_refused(index, tmp_path):
     with pytest.raises(ValueError, match=r"there is no index in .*; effnet-jax embed makes one"):
         Catalogue.open(tmp_path)
@@ -110,7 +164,7 @@ def test_what_is_no_index_is_refused(index, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("index.json", "cannot be read"), ("photos-*", "not whole"), ("paths-*", "do not hold"), (MODEL, "encoders")],
+    [("index.json", "cannot be read"), ("photos-*", "not whole"), ("paths-*", "does not hold"), (MODEL, "encoders")],
 )
 def test_damaged_files_are_refused(index, tmp_path, name, words):
     broken = copy_of(index, tmp_path / "index")
@@ -165,3 +219,11 @@ def test_the_page_is_one_file_with_escaped_names(index, sketch, tmp_path):
     assert "a copy &amp; &lt;more&gt;.png" in text
     assert "http" not in text
     assert describe(catalogue)["photos"] == 31
+
+
+def test_the_page_says_how_it_was_searched(index, sketch, tmp_path):
+    catalogue, options = Catalogue.open(index), {"clean": True, "rerank": True, "shortlist": 50}
+    text = write_hits(tmp_path / "p.html", catalogue, [("x", preview_of(sketch))], [[]], options).read_text()
+    assert "The first 50 photos by the cosine of sketch and photo were scored anew by TRSM" in text
+    assert "The score is the cosine" not in text
+    assert "cleaned first" in text

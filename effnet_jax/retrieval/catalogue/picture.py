@@ -1,0 +1,29 @@
+"""A sketch to search with, in whatever form it comes. No JAX."""
+
+import os
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from effnet_jax.data.decode import decode_rgb, rgb_of_pillow
+
+Picture = UInt8[np.ndarray, "_ _ 3"] | bytes | str | os.PathLike[str] | Image.Image
+
+
+def read_picture(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
+    """Give RGB as a person sees it, whatever form the picture comes in.
+
+    Raises:
+        DecodeError: no picture that can be read.
+        ValueError: an array that is not 8-bit RGB, or a picture without pixels.
+    """
+    if isinstance(picture, Image.Image):
+        picture = rgb_of_pillow(picture)
+    if not isinstance(picture, np.ndarray):
+        return decode_rgb(picture)
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise ValueError(f"a picture as an array must be uint8 (h, w, 3), not {picture.dtype} {picture.shape}.")
+    if not picture.size:
+        raise ValueError(f"a picture without pixels cannot be searched with, its shape is {picture.shape}.")
+    return picture
