@@ -47,6 +47,8 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Find the photos that are most like a sketch."""
+    import numpy as np
+
     from effnet_jax.retrieval.catalogue.scan import find_photos
     from effnet_jax.retrieval.catalogue.search import OK, Catalogue, describe
 
@@ -59,7 +61,8 @@ def search(
     for start in range(0, len(found.photos), BATCH):
         batch = [photo.path for photo in found.photos[start : start + BATCH]]
         small, shown = _read(batch, catalogue, clean, html is not None, unreadable)
-        hits += catalogue.search_resized(small, top=top, rerank=rerank, shortlist=shortlist)
+        if small:
+            hits += catalogue.search_resized(np.stack(small), top=top, rerank=rerank, shortlist=shortlist)
         searched += shown
     names = [name for name, _ in searched]
     if html is not None:
@@ -92,10 +95,8 @@ def search(
 
 def _read(
     paths: list[str], catalogue: Any, clean: bool, preview: bool, unreadable: list[tuple[str, str]]
-) -> tuple[Any, list[tuple[str, Any]]]:
+) -> tuple[list[Any], list[tuple[str, Any]]]:
     """Read sketches as the encoder sees them, each with its name and a preview; what cannot be read is listed."""
-    import numpy as np
-
     from effnet_jax.data.decode import DecodeError
     from effnet_jax.retrieval.catalogue.page import preview_of
     from effnet_jax.retrieval.catalogue.picture import read_picture
@@ -116,7 +117,7 @@ def _read(
             picture = clean_sketch(picture)
         small.append(catalogue.resized(picture))
         shown.append((path, preview_of(picture) if preview else None))
-    return np.stack(small) if small else [], shown
+    return small, shown
 
 
 def _print_tables(names: list[str], hits: list[list[Any]]) -> None:

@@ -110,6 +110,14 @@ def test_search_says_what_moved_and_what_it_cannot_read(command, trained, tmp_pa
     assert f"could not be read: {tmp_path / 'bad.png'}: not an image" in err
 
 
+def test_search_with_nothing_that_can_be_read(command, index, tmp_path):
+    (tmp_path / "bad.png").write_text("x")
+    status, out, err = command("search", tmp_path / "bad.png", "/no.png", "--index", index, "--json")
+    assert status == 1
+    assert json.loads(out)["queries"] == []
+    assert "not one sketch to search with" in err
+
+
 def test_export_index(command, index, tmp_path):
     status, out, _ = command("export-index", index, tmp_path / "x.npz")
     assert status == 0

@@ -85,8 +85,9 @@ def build_catalogue(
     check_place(folder)
     if encoders is None and not (folder / files.MODEL).is_dir():
         raise ValueError(f"there is no index in {folder} yet: give the trained run that makes it (--checkpoint RUN).")
+    fresh = not folder.exists() or not any(folder.iterdir())
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder), Interrupt(insist=(signal.SIGINT, signal.SIGTERM)) as interrupt:
+    with _alone(folder, fresh), Interrupt(insist=(signal.SIGINT, signal.SIGTERM)) as interrupt:
         manifest = files.read_manifest(folder)
         table = _usable_table(folder, manifest)
         keep_tokens = bool(manifest and manifest.tokens) if tokens is None else tokens
@@ -189,8 +190,8 @@ def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[st
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the index alone; the lock is free again when its holder dies. A folder that got no more is taken away."""
+def _alone(folder: Path, fresh: bool) -> Iterator[None]:
+    """Hold the index alone; the lock is free again when its holder dies. A fresh folder that got nothing goes."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -206,4 +207,5 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            remove_if_nothing(folder)
+            if fresh:
+                remove_if_nothing(folder)

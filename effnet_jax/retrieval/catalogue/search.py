@@ -153,7 +153,7 @@ class Catalogue:
         shortlist: int = SHORTLIST,
         check_files: bool = True,
     ) -> list[list[Hit]]:
-        """Search with sketches that `resized` gave; as `search_many`."""
+        """Search with sketches that `resized` gave, some dozens at a time; options as in `search_many`."""
         first = max(top, shortlist) if rerank else top
         index, score = top_k(self.encoders.embed_sketches(small), self._blocks, first)
         if rerank:

@@ -195,6 +195,8 @@ def test_nothing_to_build_from(encoders, tmp_path):
         build_catalogue([tmp_path / "empty"], tmp_path / "index", encoders)
     assert not (tmp_path / "index").exists()
     encoders.save(tmp_path / "index" / "model")
+    with pytest.raises(ValueError, match="not there"):  # what was in the folder before stays
+        build_catalogue([tmp_path / "nowhere"], tmp_path / "index")
     with pytest.raises(ValueError, match="a build was stopped there"):
         Catalogue.open(tmp_path / "index")
     (tmp_path / "file").write_text("x")
