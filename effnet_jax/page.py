@@ -27,7 +27,7 @@ th, td { padding: 5px 18px 5px 0; text-align: right; border-bottom: 1px solid va
 th { font-weight: 600; color: var(--grey); font-size: 14px; }
 td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; }
-td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+td.text { text-align: left; white-space: normal; overflow-wrap: break-word; }
 .wide { overflow-x: auto; }
 .figure { margin: 12px 0 8px; }
 .figure img {

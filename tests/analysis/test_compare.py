@@ -144,6 +144,10 @@ def test_rows_of_one_name_are_told_apart(runs, tmp_path):
     [
         ({"sha256": "cd" * 32}, ["split hash cdcd", "instead of abab", "some files have other contents"]),
         ({"sha256": "cd" * 32, "sketches": 68}, ["2 queries missing: p29_068, p29_069"]),
+        (
+            {"sha256": "cd" * 32, "dataset": "other", "sketches": 60},
+            ["10 queries missing: p25_060, p25_061, p25_062 and 7 more"],
+        ),
         ({"sha256": "cd" * 32, "dataset": "other"}, ["other / test instead of made / test"]),
     ],
 )
