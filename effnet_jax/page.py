@@ -27,7 +27,7 @@ th, td { padding: 5px 18px 5px 0; text-align: right; border-bottom: 1px solid va
 th { font-weight: 600; color: var(--grey); font-size: 14px; }
 td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; }
-td.text { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+td.text { text-align: left; white-space: normal; overflow-wrap: break-word; }
 .wide { overflow-x: auto; }
 .figure { margin: 12px 0 8px; }
 .figure img {
@@ -73,19 +73,20 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, text_column
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def write_page(path: str | os.PathLike[str], title: str, body: str) -> Path:
+def write_page(path: str | os.PathLike[str], title: str, body: str, *, style: str = "") -> Path:
     """Write a page, whole or not at all.
 
     Args:
         path: of the file; its folder is made.
         title: plain text, for the browser's tab.
         body: HTML.
+        style: CSS after ours.
     """
     path = Path(path).expanduser()
     text = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}</style>\n</head>\n'
-        f"<body>\n{body}\n</body>\n</html>\n"
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}{style}</style>\n'
+        f"</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -23,6 +23,7 @@ CHECKPOINTS = {
 """Folder of a run, and how the selection rule in metrics.json begins."""
 
 _NAMED = 100  # ids named in an error; the rest is counted
+_FEW = 3  # where the data sets are others anyway
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,18 +159,20 @@ def check_comparable(runs: Sequence[Answered]) -> tuple[str, ...]:
 def _asked_differently(first: Answered, other: Answered) -> list[str]:
     lines = []
     hashes = first.split_sha256, other.split_sha256
+    most = _NAMED
     if None not in hashes:
         if (first.dataset, first.split) != (other.dataset, other.split):
+            most = _FEW
             lines.append(f"{other.dataset} / {other.split} instead of {first.dataset} / {first.split}")
         if hashes[0] != hashes[1]:
             lines.append(f"split hash {hashes[1]} instead of {hashes[0]}")
-    lines += _sets_differ("queries", set(first.sketch_ids), set(other.sketch_ids))
+    lines += _sets_differ("queries", set(first.sketch_ids), set(other.sketch_ids), most)
     truth = dict(zip(first.sketch_ids, first.photo_ids, strict=True))
     wrong = [s for s, p in zip(other.sketch_ids, other.photo_ids, strict=True) if truth.get(s, p) != p]
     if wrong:
-        lines.append(f"{len(wrong)} queries have another true photo: {_listed(wrong)}")
+        lines.append(f"{len(wrong)} queries have another true photo: {_listed(wrong, most)}")
     if first.gallery_ids is not None and other.gallery_ids is not None:
-        lines += _sets_differ("photos of the gallery", set(first.gallery_ids), set(other.gallery_ids))
+        lines += _sets_differ("photos of the gallery", set(first.gallery_ids), set(other.gallery_ids), most)
     elif first.gallery != other.gallery:
         lines.append(f"a gallery of {other.gallery} photos instead of {first.gallery}")
     if len(lines) == 1 and lines[0].startswith("split hash"):
@@ -177,16 +180,16 @@ def _asked_differently(first: Answered, other: Answered) -> list[str]:
     return lines
 
 
-def _sets_differ(what: str, first: set[str], other: set[str]) -> list[str]:
+def _sets_differ(what: str, first: set[str], other: set[str], most: int) -> list[str]:
     lines = []
     for these, word in ((first - other, "missing"), (other - first, "added")):
         if these:
-            lines.append(f"{len(these)} {what} {word}: {_listed(sorted(these))}")
+            lines.append(f"{len(these)} {what} {word}: {_listed(sorted(these), most)}")
     return lines
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+def _listed(names: Sequence[str], most: int = _NAMED) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _read_ranks(path: Path) -> dict[str, Any]:

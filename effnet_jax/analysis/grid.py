@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from PIL import Image
 
+from effnet_jax.analysis.style import GREY, INK, LINE
 from effnet_jax.files import replacing
 from effnet_jax.retrieval.ranking import Ranking
 
-INK, GREY, LINE = "#1b1f24", "#6e7681", "#d8dee4"
 TRUE, MISSED = "#00785a", "#b3450b"  # a green and an orange that stay apart for colour-blind eyes and on grey paper
 MARGIN, GAP, SKETCH_GAP, HEADER, CAPTION, FOOT, PADDING = 24, 8, 26, 104, 34, 10, 4  # pixels at width 1200
 

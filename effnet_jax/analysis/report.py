@@ -31,8 +31,8 @@ def write_report(
         f"<p>{first['queries']} sketches of {first['query_photos']} photos, searched in the whole gallery of "
         f"{first['gallery']} photos of the {escape(first['split'])} split.</p>",
         _results_table(results),
-        f'<p class="quiet">In brackets the {escape(metrics["intervals"])}. Ties count by their expectation over random '
-        "order. The test set chose nothing unless a row says so.</p>",
+        f'<p class="quiet">The brackets hold intervals ({escape(metrics["intervals"])}). Ties count by their '
+        "expectation over random order. The test set chose nothing unless a row says so.</p>",
         *_tag_tables(results),
         *(
             f'<p class="quiet">{escape(note)}</p>'

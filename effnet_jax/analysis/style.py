@@ -11,10 +11,10 @@ from effnet_jax.files import replacing
 INK, GREY, LINE = "#1b1f24", "#59636e", "#d8dee4"
 # Okabe and Ito's palette: apart for all common kinds of colour blindness, and of differing lightness on grey paper.
 BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#8a4f7d", "#56b4e9"
-SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
 # With the colours, so that no series rests on colour alone; gaps let a line under another show through.
-DASHES = ("-", (0, (5, 2)), (0, (7, 2, 1.5, 2)), (0, (1.2, 1.8)), (0, (3, 3)), (0, (9, 3)))
-MARKERS = ("o", "s", "D", "^", "v", "P")
+DASHES = ("-", (0, (5, 2)), (0, (7, 2, 1.5, 2)), (0, (1.2, 1.8)), (0, (3, 3)), (0, (9, 3)), (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 SKETCH, PHOTO = VERMILION, BLUE
 DPI = 160  # of PNG files: sharp on paper at 12 cm and on dense screens
 

@@ -63,10 +63,11 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
         axes = np.ravel(figure.subplots(rows, 2, squeeze=False))
         for axis, (title, unit, series) in zip(axes, panels, strict=False):
             for i, (name, (steps, values)) in enumerate(series.items()):
+                look = i % len(SERIES)
                 every, size = max(1, len(steps) // 6), 4 + 1.2 * (len(series) - 1 - i)  # the one below peeks out
                 label = name.replace("validation/", "").replace("mrr", "MRR").replace("acc", "Acc")
-                axis.plot(steps, values, color=SERIES[i % 6], linestyle=DASHES[i % 6], label=label, linewidth=1.8,
-                          marker=MARKERS[i % 6] if len(series) > 1 else None, markersize=size,
+                axis.plot(steps, values, color=SERIES[look], linestyle=DASHES[look], label=label, linewidth=1.8,
+                          marker=MARKERS[look] if len(series) > 1 else None, markersize=size,
                           markevery=(i * every // len(series), every), zorder=2 + i / 100)  # fmt: skip
             axis.set(title=title, xlabel="step", ylabel=unit, xlim=(0, None))
             axis.set_ylim(bottom=0, top=102 if unit == "%" else None)

@@ -19,7 +19,7 @@ effnet-jax check-data my_data --fix my_data_clean
 
 effnet-jax check-data my_data --json > findings.json
 
-The exit status is 1 where faults were found, or are left in the copy that --fix wrote. Notes never fail."""
+The exit status is 1 where faults were found; with --fix: 1 where faults are left in the copy. Notes never fail."""
 
 
 def check_data(

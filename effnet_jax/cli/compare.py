@@ -46,7 +46,7 @@ def compare(
     comparison = compare_runs(runs, checkpoint=checkpoint, ks=k or KS, per_run=per_run)
     text = json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
     if out is not None:
-        draw_curves(comparison, [out / "curves.png", out / "curves.svg"])
+        draw_curves(comparison, out / "curves")
         for name, content in (("comparison.md", markdown(comparison)), ("comparison.json", text + "\n")):
             with replacing(out / name) as temporary:
                 temporary.write_text(content, encoding="utf-8")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from effnet_jax.data.decode import DecodeError, decode_rgb
-from effnet_jax.data.problems import DataError, Problems
+from effnet_jax.data.problems import DataError, Problems, shown_path
 from effnet_jax.data.progress import in_threads, track
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -87,11 +87,11 @@ def split_names(root: Path, problems: Problems) -> list[str]:
     missing = [root / folder for name in wanted for folder in FOLDERS[name] if not (root / folder).is_dir()]
     if missing:
         present = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
-        detail = (
-            "the whole folder is missing" if present is None else f"found there: {', '.join(present[:8]) or 'nothing'}"
-        )
+        detail = "the whole folder is missing"
+        if present is not None:
+            detail = f"{shown_path(root)} holds {', '.join(present[:8]) or 'nothing'}"
         for path in missing:
-            problems.add("missing", path, detail)
+            problems.add("missing", path, detail if path == missing[0] else "")  # it is about the folder above
     return wanted
 
 

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from effnet_jax.analysis.answered import read_run
 from effnet_jax.analysis.compare import compare_runs
-from effnet_jax.analysis.compare_plot import COLOURS, DASHES, MARKERS, draw_curves
+from effnet_jax.analysis.compare_plot import draw_curves
 from effnet_jax.analysis.compare_table import markdown, print_comparison
 from effnet_jax.analysis.paired import paired_difference
+from effnet_jax.analysis.style import DASHES, MARKERS, SERIES
 from effnet_jax.retrieval.ranking import credit_at_k
 
 
@@ -144,6 +145,10 @@ def test_rows_of_one_name_are_told_apart(runs, tmp_path):
     [
         ({"sha256": "cd" * 32}, ["split hash cdcd", "instead of abab", "some files have other contents"]),
         ({"sha256": "cd" * 32, "sketches": 68}, ["2 queries missing: p29_068, p29_069"]),
+        (
+            {"sha256": "cd" * 32, "dataset": "other", "sketches": 60},
+            ["10 queries missing: p25_060, p25_061, p25_062 and 7 more"],
+        ),
         ({"sha256": "cd" * 32, "dataset": "other"}, ["other / test instead of made / test"]),
     ],
 )
@@ -260,26 +265,24 @@ def test_markdown_escapes_bars(runs):
 
 def test_curves(runs, tmp_path):
     comparison = compare_runs([runs["base0"], runs["noisy"], runs["base1"]])
-    draw_curves(comparison, [tmp_path / "new" / "c.png", tmp_path / "new" / "c.svg"])
+    draw_curves(comparison, tmp_path / "new" / "c")
     with Image.open(tmp_path / "new" / "c.png") as image:
-        assert image.size == (1080, 690)
+        assert image.size == (1152, 800)
         pixels = np.asarray(image.convert("RGB"))
-    for colour in COLOURS[:2]:
+    for colour in SERIES[:2]:
         rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert (pixels == rgb).all(-1).sum() > 200
     svg = (tmp_path / "new" / "c.svg").read_text()
-    assert svg.lstrip().startswith("<?xml") and COLOURS[1] in svg
+    assert svg.lstrip().startswith("<?xml") and SERIES[1] in svg
     before = (tmp_path / "new" / "c.svg").read_bytes()
-    draw_curves(comparison, [tmp_path / "new" / "c.svg"])
+    draw_curves(comparison, tmp_path / "new" / "c")
     assert (tmp_path / "new" / "c.svg").read_bytes() == before
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["c.png", "c.svg"]
 
 
 def test_curves_that_cannot_be_drawn(runs, tmp_path):
-    assert len(COLOURS) == len(DASHES) == len(MARKERS) == len(set(map(str, DASHES)))
-    comparison = compare_runs([f"r{k}={runs['base0']}" for k in range(len(COLOURS) + 1)])
+    assert len(SERIES) == len(DASHES) == len(MARKERS) == len(set(map(str, DASHES)))
+    comparison = compare_runs([f"r{k}={runs['base0']}" for k in range(len(SERIES) + 1)])
     with pytest.raises(ValueError, match="cannot be told apart"):
-        draw_curves(comparison, [tmp_path / "c.png"])
-    with pytest.raises(ValueError, match=r"not .*c\.jpg"):
-        draw_curves(compare_runs([runs["base0"], runs["noisy"]]), [tmp_path / "c.jpg"])
+        draw_curves(comparison, tmp_path / "c")
     assert not list(tmp_path.iterdir())

@@ -75,6 +75,7 @@ def test_the_report_is_one_file_with_every_number(run, drawn, tmp_path):
         assert result["split_sha256"] in text
     assert "tsne was not drawn: &lt;because&gt;" in text
     assert "18 sketches of 12 photos" in text
+    assert "The brackets hold intervals (95 %: " in text
 
 
 def test_figures_of_another_evaluation_stand_apart_and_say_what_ranked(run, tmp_path):

@@ -47,6 +47,13 @@ def test_notes_do_not_fail(good):
     assert result.exit_code == 0 and "0 faults, 1 note" in result.stdout
 
 
+def test_a_folder_of_sketches_is_described_once(good):
+    result = run(good / "trainA")
+    assert result.exit_code == 1
+    assert result.stdout.count(f"{good / 'trainA'} holds ") == 1
+    assert "trainB" in result.stdout
+
+
 def test_json_is_all_that_is_printed(bad):
     result = run(bad, "--json")
     content = json.loads(result.stdout)
