@@ -47,7 +47,7 @@ def ours(name: str, images: np.ndarray) -> dict[str, Callable[[], object]]:
 
 
 def theirs(name: str, images: np.ndarray) -> dict[str, Callable[[], object]]:
-    import timm  # pyrefly: ignore
+    import timm
     import torch
 
     library = THEIRS[name.split("_")[0]].format(name)
@@ -76,7 +76,7 @@ def with_torch() -> str:
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         globals()["_library"] = library  # it is undone when it is collected
-        import timm  # pyrefly: ignore
+        import timm
     except ImportError:
         return ""
     return f", torch {torch.__version__}, timm {timm.__version__}, {torch.get_num_threads()} threads"

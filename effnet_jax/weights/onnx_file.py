@@ -32,8 +32,8 @@ def write_onnx(path: Path, embed: Embed, image_size: int, name: str, *, toleranc
             else; nothing is written.
     """
     try:
-        import onnxruntime  # pyrefly: ignore
-        from jax2onnx import to_onnx  # pyrefly: ignore
+        import onnxruntime
+        from jax2onnx import to_onnx
     except ImportError as error:
         raise WeightsError(
             f"writing ONNX needs a converter that is not installed ({error}); in an environment of its own, "
