@@ -1,6 +1,6 @@
-"""Ranking 1,000 sketches against 100,000 photos of width 512, beside the bare matrix product.
+"""Ranking 1,000 sketches against 100,000 photos of width 512, beside the bare matrix product and plain PyTorch.
 
-    python benchmarks/ranking.py
+    python benchmarks/ranking.py [--torch]
 
 Takes turns: one call of each, repeated, so that whatever else the machine does falls on all alike. Prints medians and
 ratios to the bare product jitted by JAX: of the medians, and the median over the rounds, which a busy machine disturbs
@@ -8,14 +8,33 @@ less (floor: 2 q g z floating-point operations). Target: ranks within 1.3x.
 """
 
 import argparse
+import importlib
 import os
 import statistics
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from effnet_jax.retrieval.ranking import rank_gallery
+
+
+def torch_sides(sketches: np.ndarray, photos: np.ndarray, truth: np.ndarray) -> dict[str, Callable[[], object]]:
+    """Count better photos, and list the first ten, in PyTorch, on the GPU where there is one."""
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_float32_matmul_precision("highest")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    s, p, t = (torch.from_numpy(rows).to(device) for rows in (sketches, photos, truth.astype(np.int64)))
+
+    def ranks(top: int) -> object:
+        with torch.inference_mode():
+            scores = s @ p.T
+            better = (scores > scores.gather(1, t[:, None])).sum(1).cpu()
+            return better, scores.topk(top).indices.cpu() if top else None
+
+    return {"PyTorch, ranks": lambda: ranks(0), "PyTorch, ranks and the first ten": lambda: ranks(10)}
 
 
 def main() -> None:
@@ -25,6 +44,7 @@ def main() -> None:
     parser.add_argument("--gallery", type=int, default=100_000)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--torch", action="store_true", help="measure PyTorch, too; it has to be installed")
     arguments = parser.parse_args()
     q, g, z = arguments.queries, arguments.gallery, arguments.width
 
@@ -35,12 +55,14 @@ def main() -> None:
     sketches, photos = jax.device_put(host_sketches), jax.device_put(host_photos)
     product = jax.jit(lambda a, b: jax.numpy.matmul(a, b.T, precision=jax.lax.Precision.HIGHEST))
 
-    cases = {
+    cases: dict[str, Callable[[], object]] = {
         "bare matrix product, jitted": lambda: product(sketches, photos).block_until_ready(),
         "ranks (rank_gallery, top=0)": lambda: rank_gallery(sketches, photos, truth, top=0),
         "ranks and the first ten": lambda: rank_gallery(sketches, photos, truth, top=10),
         "NumPy matrix product": lambda: host_sketches @ host_photos.T,
     }
+    if arguments.torch:
+        cases |= torch_sides(host_sketches, host_photos, truth)
     times: dict[str, list[float]] = {name: [] for name in cases}
     for repeat in range(arguments.repeats + 1):  # the first round compiles and is not counted
         for name, call in cases.items():

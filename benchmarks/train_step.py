@@ -61,9 +61,9 @@ def make_batch(pairs: int, size: int) -> dict[str, np.ndarray]:
     }
 
 
-def our_side(config: Config, batch: dict[str, np.ndarray]) -> Callable[[], None]:
+def our_side(config: Config, batch: dict[str, np.ndarray], devices: int = 1) -> Callable[[], None]:
     """Compile the library's own step and return a call of it that waits for the result."""
-    mesh, model = make_mesh(1), make_functional(config.model)
+    mesh, model = make_mesh(devices), make_functional(config.model)
     optimizer = make_optimizer(config.optim, total_steps=1000)
     objective = make_alignment_objective(config, model, Preprocessing(image_size=config.model.image_size))
     step = make_train_step(objective, optimizer, jax.random.key(1, impl="threefry2x32"), mesh)
@@ -145,11 +145,14 @@ def take_turns(sides: dict[str, Callable[[], None]], rounds: int) -> tuple[Times
     return clock, processor
 
 
-def measure(config: Config, variants: list[str], rounds: int, ours: bool = True) -> dict[str, Any]:
+def measure(
+    config: Config, variants: list[str], rounds: int, ours: bool = True, devices: tuple[int, ...] = (1,)
+) -> dict[str, Any]:
     """Measure the sides that can be had, and what their speed is compared with."""
     pairs = config.train.batch_size
     batch = make_batch(pairs, config.model.image_size)
-    sides = {OURS: our_side(config, batch)} if ours else {}
+    sides = {OURS: our_side(config, batch, devices[0])} if ours else {}
+    sides |= {f"{OURS} on {n} devices": our_side(config, batch, n) for n in devices[1:] if ours}
     if variants and importlib.util.find_spec("torch"):
         sides |= {f"PyTorch {variant}": torch_side(config, batch, variant) for variant in variants}
     times, processor = take_turns(sides, rounds)
@@ -183,7 +186,9 @@ def show(config: Config, found: dict[str, Any], rounds: int) -> None:
     for name, ratio in found["by_round"].items():
         medians = found["median_s"][name] / found["median_s"][OURS]
         work = found["processor_s"][name] / found["processor_s"][OURS]
-        print(f"ratio, {name} over ours: {medians:.2f} of the medians, {ratio:.2f} by round, {work:.2f} in CPU seconds")
+        print(
+            f"ratio, {name} over {OURS}: {medians:.2f} of the medians, {ratio:.2f} by round, {work:.2f} in CPU seconds"
+        )
 
 
 def alone(arguments: list[str], variants: list[str]) -> None:
@@ -215,6 +220,7 @@ def main() -> None:
     parser.add_argument("--remat", action="store_true", help="recompute blocks in the backward pass")
     parser.add_argument("--micro", type=int, default=0, help="pairs of a micro-batch; 0 = all at once")
     parser.add_argument("--torch", nargs="*", default=["eager"], help="PyTorch variants, or none")
+    parser.add_argument("--devices", nargs="+", type=int, default=[1], help="each number of devices in turn")
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--without_ours", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -228,7 +234,7 @@ def main() -> None:
                         attention=given.attention, remat=given.remat)  # fmt: skip
     train = TrainConfig(batch_size=given.pairs, micro_batch_size=given.micro)
     config = dataclasses.replace(Config(), model=model, train=train)
-    found = measure(config, variants, given.rounds, ours=not given.without_ours)
+    found = measure(config, variants, given.rounds, not given.without_ours, tuple(given.devices))
     if given.json:
         print(json.dumps(found))
     else:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import uuid
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.sharding import make_mesh
 from effnet_jax.training.checkpoints import Checkpoints
 from effnet_jax.training.saved import ON_TEST, ON_VALIDATION
-from effnet_jax.training.workdir import CHECKPOINTS, FREE_SECTIONS, open_workdir, record_splits
+from effnet_jax.training.workdir import CHECKPOINTS, FREE_SECTIONS, claimed, open_workdir, record_splits
 
 MIN_VALIDATION_PHOTOS = 20
 CACHE_DIR = "~/.cache/effnet_jax"
@@ -88,6 +89,7 @@ def prepare(
     workdir: str | os.PathLike[str],
     *,
     free_sections: tuple[str, ...] = FREE_SECTIONS,
+    claim: ExitStack | None = None,
 ) -> Experiment:
     """Validate the configuration, claim the folder, load the data and describe the model.
 
@@ -95,9 +97,10 @@ def prepare(
         config: a Config, or nested mappings such as the ConfigDict of a file in configs/.
         workdir: folder of this one run.
         free_sections: sections of the configuration in which the folder may differ.
+        claim: keeps other trainings out of the folder until it is closed; None: this is none.
 
     Raises:
-        ConfigError: the configuration cannot be run, or the folder belongs to another one.
+        ConfigError: the configuration cannot be run, or the folder belongs to another one, or is being trained in.
         DataError: the data set cannot be had or is faulty.
     """
     config = from_mapping(config.to_dict() if isinstance(config, Config) else config)
@@ -107,6 +110,8 @@ def prepare(
     use_compilation_cache(config.log.compilation_cache)
     mesh = make_mesh()
     check_same("the configuration", json.dumps([config.to_dict(), str(workdir)]))
+    if claim is not None:
+        only_first("opening --workdir", lambda: claim.enter_context(claimed(workdir)))
     only_first("opening --workdir", lambda: open_workdir(workdir, config, free_sections=free_sections))
     _refuse_separate_folders(workdir)
     splits = first_then_rest("reading the data", lambda: load_splits(config))

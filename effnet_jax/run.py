@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
@@ -47,17 +48,18 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
         The evaluations of the report: last, and best on validation where photos are held out.
 
     Raises:
-        ConfigError: bad configuration, or a folder that belongs to another one.
+        ConfigError: bad configuration, or a folder that belongs to another one or is being trained in.
         DataError: the data set cannot be had or is faulty.
         WeightsError: the pretrained weights cannot be had or do not fit.
         DivergedError: the loss is no longer finite.
         CheckpointError: a checkpoint could not be written, or none can be read.
         InterruptedRun: SIGTERM or Ctrl-C; the state is saved.
     """
-    experiment = prepare(config, workdir)
-    for name in ("batch_size", "micro_batch_size"):
-        check_divisible(f"train.{name}", getattr(experiment.config.train, name), experiment.mesh)
-    with experiment.checkpoints(clean=True) as checkpoints:
+    with ExitStack() as stack:
+        experiment = prepare(config, workdir, claim=stack)
+        for name in ("batch_size", "micro_batch_size"):
+            check_divisible(f"train.{name}", getattr(experiment.config.train, name), experiment.mesh)
+        checkpoints = stack.enter_context(experiment.checkpoints(clean=True))
         stage = make_stage(experiment)
         train_until_done(experiment, stage, checkpoints)
         return report(experiment, stage, checkpoints)

@@ -1,4 +1,4 @@
-"""Every benchmark of the training path runs at toy size; the step benchmark needs the array libraries only."""
+"""Every benchmark of training and retrieval runs at toy size; the step benchmark needs the array libraries only."""
 
 import importlib.util
 import os
@@ -43,13 +43,16 @@ def test_the_step_needs_the_array_libraries_only():
 
 
 @pytest.mark.slow
-def test_the_pytorch_side_of_step_and_evaluation():
+def test_the_pytorch_sides():
     if importlib.util.find_spec("torch") is None:
         pytest.skip("torch is not installed")
     said = run("benchmarks/train_step.py", "--pairs=2", "--torch", "eager", "autocast", *TOY)
-    assert "ratio, PyTorch eager over ours" in said
-    assert "ratio, PyTorch autocast over ours" in said
+    assert "ratio, PyTorch eager over effnet_jax" in said
+    assert "ratio, PyTorch autocast over effnet_jax" in said
     assert "ratio, PyTorch eager" in run("benchmarks/evaluation.py", "--sketches=5", "--photos=3", "--batch=4", *TOY)
+    toy = ("--queries=50", "--gallery=20", "--width=8", "--repeats=1")
+    assert "PyTorch, ranks and the first ten" in run("benchmarks/ranking.py", *toy, "--torch")
+    assert "PyTorch eager" in run("benchmarks/startup.py", "--pairs=2", *TOY, "--torch", "eager")
 
 
 @pytest.mark.slow
@@ -57,6 +60,21 @@ def test_evaluation_and_start_up():
     said = run("benchmarks/evaluation.py", "--sketches=5", "--photos=3", "--batch=4", "--torch", "none", *TOY)
     assert "floor" in said
     assert "ratio, no cache over filled cache" in run("benchmarks/startup.py", "--pairs=2", *TOY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("ranking.py --queries=5 --gallery=20 --width=8 --repeats=1", "ranks and the first ten"),
+        ("pair_scoring.py --sketches=3 --photos=2 --width=32 --heads=4 --embedding=8 --rounds=1", "extrapolated"),
+        ("trsm_step.py --backbone=vit_tiny --pairs=2 --size=32 --rounds=1", "whole step over forward passes"),
+        ("input_pipeline.py --pairs=32 --rounds=1", "over the fastest plain loader"),
+    ],
+)
+def test_the_others(command, says):
+    name, *flags = command.split()
+    assert says in run(f"benchmarks/{name}", *flags)
 
 
 def test_the_table_names_what_does_not_run():

@@ -6,8 +6,8 @@ a picture. A pair then costs 3 n d + 2 d z multiply-adds, about 1/1800 of the pl
 the pictures' own part costs 3 n d d for a photo and a sketch together, once.
 """
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -145,15 +145,8 @@ class PairScorer:
         self._photo_block = -(-photo_block // mesh.size) * mesh.size
         self._sketch_block = min(sketch_block, sketch_group)
         self._group = sketch_group // self._sketch_block * self._sketch_block
-        whole, rows = replicated(mesh), batch_sharded(mesh)
-        self._fold_photos = jax.jit(trsm.call(fold_photos), in_shardings=(whole, rows), out_shardings=rows)
-        self._fold_sketches = jax.jit(trsm.call(fold_sketches), in_shardings=(whole, whole), out_shardings=whole)
-        self._score = jax.jit(pair_scores, out_shardings=whole)
-        self._score_some = jax.jit(
-            lambda gallery, rows, *rest: pair_scores(jax.tree.map(lambda x: x[rows], gallery), *rest),
-            out_shardings=whole,
-        )
-        self._matrices = jax.jit(trsm.call(fold_matrices), out_shardings=whole)(params)
+        self._run = _programs(trsm, mesh)
+        self._matrices = self._run.fold_matrices(params)
 
     def all_pairs(self, sketches: TokenRows, photos: TokenRows) -> Iterator[tuple[slice, Float32[np.ndarray, "b g"]]]:
         """Yield rows of scores: a slice of the sketches, and their scores with the whole gallery.
@@ -170,7 +163,7 @@ class PairScorer:
             for j in track(blocks, total=len(blocks), description="scoring pairs"):
                 real = min(self._photo_block, len(photos) - j)
                 block = self._photos(photos[j : j + real])
-                waiting = [self._score(block, part, self._matrices) for part in folded]
+                waiting = [self._run.score(block, part, self._matrices) for part in folded]
                 for i, part in enumerate(waiting):
                     rows = slice(i * self._sketch_block, (i + 1) * self._sketch_block)
                     scores[rows, j : j + real] = np.asarray(part)[:, :real]
@@ -191,13 +184,13 @@ class PairScorer:
         gallery = self._gallery(photos, unique) if self._fits(photos, len(unique)) else None
         scores = np.empty(chosen.shape, np.float32)
         for i in track(range(len(sketches)), total=len(sketches), description="scoring shortlists"):
-            part = self._fold_sketches(self._params, np.asarray(sketches[i : i + 1]))
+            part = self._run.fold_sketches(self._params, np.asarray(sketches[i : i + 1]))
             if gallery is not None:
-                scores[i] = np.asarray(self._score_some(gallery, places[i], part, self._matrices))[0]
+                scores[i] = np.asarray(self._run.score_some(gallery, places[i], part, self._matrices))[0]
                 continue
             for j in range(0, chosen.shape[1], self._photo_block):
                 rows = chosen[i, j : j + self._photo_block]
-                block = self._score(self._photos(photos[rows]), part, self._matrices)
+                block = self._run.score(self._photos(photos[rows]), part, self._matrices)
                 scores[i, j : j + len(rows)] = np.asarray(block)[0, : len(rows)]
         return scores
 
@@ -215,11 +208,37 @@ class PairScorer:
         return FoldedPhotos(*(jnp.concatenate(part) for part in zip(*parts, strict=True)))
 
     def _photos(self, tokens: Float[np.ndarray, "b n d"]) -> FoldedPhotos:
-        return self._fold_photos(self._params, put_rows(_fill(tokens, self._photo_block), self._mesh))
+        return self._run.fold_photos(self._params, put_rows(_fill(tokens, self._photo_block), self._mesh))
 
     def _sketches(self, sketches: TokenRows, start: int) -> FoldedSketches:
         tokens = sketches[start : min(start + self._sketch_block, len(sketches))]
-        return self._fold_sketches(self._params, _fill(tokens, self._sketch_block))
+        return self._run.fold_sketches(self._params, _fill(tokens, self._sketch_block))
+
+
+class _Programs(NamedTuple):
+    """What a PairScorer runs, to be compiled once for all parameters."""
+
+    fold_photos: Callable[..., FoldedPhotos]
+    fold_sketches: Callable[..., FoldedSketches]
+    fold_matrices: Callable[..., Matrices]
+    score: Callable[..., Float[Array, "s g"]]
+    score_some: Callable[..., Float[Array, "s m"]]
+
+
+@lru_cache(maxsize=4)  # a run scores with new parameters at every evaluation
+def _programs(trsm: FunctionalTRSM, mesh: Mesh) -> _Programs:
+    whole, rows = replicated(mesh), batch_sharded(mesh)
+
+    def score_some(gallery: FoldedPhotos, rows: Int[Array, " m"], *rest: Any) -> Float[Array, "s m"]:
+        return pair_scores(jax.tree.map(lambda x: x[rows], gallery), *rest)
+
+    return _Programs(
+        fold_photos=jax.jit(trsm.call(fold_photos), in_shardings=(whole, rows), out_shardings=rows),
+        fold_sketches=jax.jit(trsm.call(fold_sketches), in_shardings=(whole, whole), out_shardings=whole),
+        fold_matrices=jax.jit(trsm.call(fold_matrices), out_shardings=whole),
+        score=jax.jit(pair_scores, out_shardings=whole),
+        score_some=jax.jit(score_some, out_shardings=whole),
+    )
 
 
 def _fill(tokens: Float[np.ndarray, "b n d"], size: int) -> Float[np.ndarray, "c n d"]:

@@ -2,8 +2,11 @@
 
 import importlib.metadata
 import json
+import os
 import platform
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,41 @@ FREE_FIELDS = (
     "train.keep_checkpoints", "train.log_every_steps",
 )  # fmt: skip
 CHECKPOINTS = "checkpoints"  # subfolder of a run
+LOCK = ".training"  # held while a training writes into the folder
 PACKAGES = ("effnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "pillow")
+
+
+@contextmanager
+def claimed(workdir: Path) -> Iterator[None]:
+    """Keep the folder for this process until the block ends, so that no second training writes into it.
+
+    The lock dies with the process, and forked workers do not have it. Where the system or the storage has no such
+    locks, nothing is refused.
+
+    Raises:
+        ConfigError: a training holds it; the message names the process.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    _make_folder(workdir)
+    with (workdir / LOCK).open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise ConfigError(
+                f"another training writes into {workdir} ({file.read().strip() or 'unknown process'}); wait for it, "
+                "stop it, or use another --workdir."
+            ) from None
+        except OSError:
+            pass
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
 
 
 def open_workdir(workdir: Path, config: Config, *, free_sections: tuple[str, ...] = FREE_SECTIONS) -> None:
@@ -42,9 +79,7 @@ def open_workdir(workdir: Path, config: Config, *, free_sections: tuple[str, ...
                 + "\n".join(f"  {name}: {old!r} there, {new!r} now" for name, old, new in differences)
             )
         return
-    if workdir.exists() and not workdir.is_dir():
-        raise ConfigError(f"--workdir={workdir} is a file; give a folder.")
-    workdir.mkdir(parents=True, exist_ok=True)
+    _make_folder(workdir)
     write_json(workdir / "versions.json", versions())
     write_json(path, ours)
 
@@ -110,6 +145,12 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _make_folder(workdir: Path) -> None:
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"--workdir={workdir} is a file; give a folder.")
+    workdir.mkdir(parents=True, exist_ok=True)
 
 
 def _with_new_fields(config: dict[str, Any]) -> dict[str, Any]:

@@ -123,6 +123,16 @@ def test_shortlists_have_the_scores_of_all_pairs(world, kept, monkeypatch):
     np.testing.assert_allclose(scores, np.take_along_axis(wanted, chosen, axis=1), atol=1e-5)
 
 
+def test_other_parameters_compile_nothing(world, caplog):
+    params, sketches, photos, _ = world
+    before = gather(PairScorer(TRSM_, params, make_mesh()), sketches, photos)
+    others = jax.tree.map(lambda x: x * 1.1, params)
+    with jax.log_compiles():
+        after = gather(PairScorer(TRSM_, others, make_mesh()), sketches, photos)
+    assert [line for line in caplog.messages if "Finished XLA compilation" in line] == []
+    assert np.abs(after - before).max() > 1e-4
+
+
 def test_bad_blocks_are_refused(world):
     with pytest.raises(ValueError, match="blocks must be >= 1: photo_block=0"):
         PairScorer(TRSM_, world[0], make_mesh(), photo_block=0)

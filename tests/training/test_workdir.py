@@ -1,12 +1,16 @@
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
 from effnet_jax import Config, ConfigError
 from effnet_jax.config import DataConfig, EvalConfig, LogConfig, OptimConfig
-from effnet_jax.training.workdir import open_workdir, record_splits
+from effnet_jax.training.workdir import claimed, open_workdir, record_splits
 
 CONFIG = Config()
 
@@ -48,6 +52,33 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):
         open_workdir(tmp_path / "file", CONFIG)
+
+
+HOLDER = """
+import multiprocessing, sys, time
+from pathlib import Path
+from effnet_jax.training.workdir import claimed
+if __name__ == "__main__":
+    with claimed(Path(sys.argv[1])):
+        worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        worker.start()
+        print(worker.pid, flush=True)
+        worker.join()
+"""
+
+
+def test_one_training_at_a_time(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as other:
+        worker = int(other.stdout.readline())
+        with pytest.raises(ConfigError, match=rf"another training writes into .*\(process {other.pid} on "):
+            claimed(tmp_path).__enter__()
+        other.kill()  # its forked worker lives on
+        other.wait()
+        with claimed(tmp_path):
+            assert (tmp_path / ".training").read_text().startswith("process ")
+        os.kill(worker, signal.SIGKILL)
+    with claimed(tmp_path):
+        pass
 
 
 def split(sha256, sketches=3):
