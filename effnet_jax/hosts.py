@@ -17,7 +17,8 @@ from typing import Any, NoReturn, TypeVar
 import jax
 
 Result = TypeVar("Result")
-LEAVE_SECONDS = 5.0
+LEAVE_SECONDS = 15.0  # for the others to say their error
+LINGER_SECONDS = 1.0  # for which the coordinator outlives them: JAX aborts those that lose it
 POLL_SECONDS = 0.05  # between questions to the coordinator; Python handles signals in between
 _calls = itertools.count()
 
@@ -144,6 +145,7 @@ def leave(status: int) -> NoReturn:
     sys.stderr.flush()
     with contextlib.suppress(Exception):
         _client().wait_at_barrier("effnet_jax/leaving", timeout_in_ms=int(LEAVE_SECONDS * 1000))
+        time.sleep(LINGER_SECONDS if is_first() else 0)
     os._exit(status)
 
 

@@ -25,7 +25,7 @@ from effnet_jax.stages.alignment import alignment_stage
 from effnet_jax.stages.stage import Stage, abstract_state, fresh_state
 from effnet_jax.stages.trsm import trsm_stage
 from effnet_jax.training.checkpoints import Checkpoints
-from effnet_jax.training.flops import step_flops, total_peak
+from effnet_jax.training.flops import total_peak
 from effnet_jax.training.loop import fit
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.profile import profiled
@@ -106,7 +106,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             tensorboard=config.log.tensorboard,
             progress=config.log.progress,
             writes=is_first(),
-            step_flops=0.0 if config.trsm.enabled else step_flops(config),
+            step_flops=stage.step_flops(),
             peak_flops=total_peak(experiment.mesh.devices.flatten().tolist()),
         ) as log,
         profiled(train_step, config.log.profile_steps, start, experiment.workdir) as train_step,

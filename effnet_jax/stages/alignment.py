@@ -17,6 +17,7 @@ from effnet_jax.retrieval.evaluator import Embedder
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.sharding import gathered, put
 from effnet_jax.stages.stage import Ranked, Stage
+from effnet_jax.training.flops import step_flops
 from effnet_jax.training.objective import init_variables, make_alignment_objective
 from effnet_jax.training.state import Variables
 from effnet_jax.weights.load import load_encoders
@@ -54,6 +55,7 @@ def alignment_stage(experiment: Experiment) -> Stage:
         objective=make_alignment_objective(config, model, experiment.preprocessing),
         batches=batches,
         rank=rank,
+        step_flops=lambda: step_flops(config),
         selection_protocol="encoder",
     )
 

@@ -39,6 +39,7 @@ class Stage(NamedTuple):
         objective: what training differentiates.
         batches: first step, key of the augmentation -> batches from that step on.
         rank: variables, name of a split, protocol -> its ranking.
+        step_flops: -> floating-point operations of a training step, all devices together; 0 where not counted.
         selection_protocol: under which checkpoints are compared on the validation photos.
     """
 
@@ -47,6 +48,7 @@ class Stage(NamedTuple):
     objective: Objective
     batches: Callable[[int, Key[Array, ""]], Iterator[Mapping[str, Any]]]
     rank: Callable[[Variables, str, str], Ranked]
+    step_flops: Callable[[], float]
     selection_protocol: str
 
 

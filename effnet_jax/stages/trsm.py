@@ -16,6 +16,7 @@ from effnet_jax.retrieval.tokens import EncodedTokens, TokenEncoder
 from effnet_jax.stages.alignment import image_batches
 from effnet_jax.stages.frozen import frozen_encoders
 from effnet_jax.stages.stage import Ranked, Stage
+from effnet_jax.training.flops import trsm_step_flops
 from effnet_jax.training.state import Variables
 from effnet_jax.training.token_batches import make_view_encoder, token_batches
 from effnet_jax.training.trsm_objective import init_trsm_variables, make_trsm_objective, uses_augmented_view
@@ -29,6 +30,7 @@ def trsm_stage(experiment: Experiment) -> Stage:
     config, model, mesh = experiment.config, experiment.model, experiment.mesh
     trsm = make_functional_trsm(config)
     frozen = frozen_encoders(experiment)
+    names = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
     encode = TokenEncoder(model, experiment.preprocessing, mesh, config.eval.batch_size)
     embed = Embedder(model, experiment.preprocessing, mesh, config.eval.batch_size)
 
@@ -43,13 +45,18 @@ def trsm_stage(experiment: Experiment) -> Stage:
         top = max(TOP, config.eval.shortlist)
         return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index, top=top), embeddings)
 
-    def batches(start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
-        names = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
+    @cache
+    def train_tokens() -> tuple[dict[str, EncodedTokens], dict[str, tuple[int, ...]]]:
+        """Tokens of the anchors that are held, and which views of a domain each step has to encode."""
         held, wanted = {}, {}
         for domain, rows in zip(names, tokens("train"), strict=True):
             fixed = names[domain][ANCHOR] == "a0" and rows.held is not None
             held |= {domain: rows} if fixed else {}
             wanted[domain] = (() if fixed else (ANCHOR,)) + ((AUGMENTED,) if uses_augmented_view(config) else ())
+        return held, wanted
+
+    def batches(start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
+        held, wanted = train_tokens()
         views = {domain: tuple(names[domain][i] for i in which) for domain, which in wanted.items()}
         encode_views = make_view_encoder(config, model, experiment.preprocessing, mesh, wanted)
         return token_batches(image_batches(experiment, views, start), encode_views, frozen, key, mesh, held)
@@ -83,6 +90,7 @@ def trsm_stage(experiment: Experiment) -> Stage:
         objective=make_trsm_objective(config, trsm),
         batches=batches,
         rank=rank,
+        step_flops=lambda: trsm_step_flops(config, trsm, sum(map(len, train_tokens()[1].values()))),
         selection_protocol="all_pairs",
     )
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from effnet_jax import Preprocessing, make_functional
-from effnet_jax.config import Config, LossConfig, ModelConfig, TrainConfig
+from effnet_jax.config import Config, LossConfig, ModelConfig, TrainConfig, TrsmConfig
+from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.sharding import make_mesh
-from effnet_jax.training.flops import image_flops, lowered_flops, peak_flops, step_flops, total_peak
+from effnet_jax.training.flops import image_flops, lowered_flops, peak_flops, step_flops, total_peak, trsm_step_flops
 from effnet_jax.training.objective import init_variables, make_alignment_objective
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.state import make_state
@@ -52,6 +53,18 @@ def test_a_pair_of_the_paper_and_what_does_not_count():
     assert step_flops(parts) == step_flops(config)  # recomputation is not useful work
     stem = dataclasses.replace(config.model, depth=1, stem="conv")
     assert image_flops(stem) > image_flops(dataclasses.replace(config.model, depth=1))
+
+
+def test_stage_two_by_hand():
+    """Multiply-adds of a pair of views, where tokens need no gradient: 51 d d, 14 k n d and 6 d z, forward and back."""
+    b, k, n, d, z = 16, 16, 197, 384, 64
+    model = ModelConfig(backbone="vit_small", depth=1, embedding_size=z)
+    config = Config(model=model, train=TrainConfig(batch_size=b), trsm=TrsmConfig(heads=k))
+    trsm = make_functional_trsm(config)
+    views_held = trsm_step_flops(config, trsm, encoded=0)
+    assert views_held == pytest.approx(2 * 2 * b * (51 * d * d + 14 * k * n * d + 6 * d * z), rel=0.03)
+    images = trsm_step_flops(config, trsm, encoded=2) - views_held
+    assert images == pytest.approx(2 * b * image_flops(model) / 3)
 
 
 @pytest.mark.parametrize(
