@@ -24,6 +24,7 @@ def join() -> None:
 
     hosts.join(_DISTRIBUTED.value, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     sys.excepthook = _after_an_error
+    sys.unraisablehook = _in_a_thread
 
 
 def is_first() -> bool:
@@ -50,3 +51,9 @@ def leave(status: int) -> NoReturn:
 def _after_an_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     sys.__excepthook__(kind, error, trace)
     leave(130 if issubclass(kind, KeyboardInterrupt) else 1)
+
+
+def _in_a_thread(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Threads of a save that failed call back into a loop that is gone, many times over; the failure itself is told."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)

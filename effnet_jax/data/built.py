@@ -207,6 +207,10 @@ def _build(builder, config, source: Path | None, directory: Path, making: "Pairs
         if directory.exists():
             directory.rename(workshop / "replaced")
         made.rename(directory)
+    except RuntimeError as error:
+        if "write() failed" not in str(error):  # the words of the array_record writer
+            raise
+        raise DataError(f"{builder.name} could not be written to {directory.parent}: {error}") from error
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     log.info("built %s in %.1f s", builder.name, time.perf_counter() - start)

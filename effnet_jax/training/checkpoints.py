@@ -46,7 +46,8 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, keep: int = 2, best_by: tuple[str, ...] = (), clean: bool = False):
-        logging.getLogger("absl").addFilter(_not_told_twice)
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(_not_told_twice)
         self._best_by = best_by
         self._directory = directory.absolute()
         self._saving: int | None = None
@@ -252,8 +253,9 @@ class Checkpoints:
 
 
 def _not_told_twice(record: logging.LogRecord) -> bool:
-    """Orbax logs the traceback of a failed save from each of its threads; the error arrives as CheckpointError."""
-    return not (record.levelno == logging.ERROR and "orbax" in record.pathname)
+    """A failed save arrives as CheckpointError; its threads and abandoned futures log a traceback each besides."""
+    abandoned = record.name == "asyncio" and "exception was never retrieved" in record.getMessage()
+    return not (record.levelno == logging.ERROR and ("orbax" in record.pathname or abandoned))
 
 
 def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:

@@ -59,10 +59,21 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_the_next_start_goes_on(str
     assert "File too large" in words
     assert "the newest one on disk is that of step 8. Make room" in words
     assert words.rstrip().endswith("then start the same command again.")
-    assert "effnet_jax/run.py" not in words  # no traceback of ours, whatever orbax's threads print before
+    assert "Traceback" not in words
+    assert "Event loop" not in words
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["8"]
     train_here(workdir, settings)
     check_same_end(workdir, straight)
+
+
+def test_a_full_disk_while_the_data_set_is_built_ends_with_a_sentence(straight, settings, tmp_path):
+    elsewhere = settings | {"data.tfds_dir": tmp_path / "tfds"}
+    ((status, _, words),) = finish(start(tmp_path / "run", elsewhere, limit=30_000))
+    assert status == 1, words
+    assert f"sketch_photo_folder could not be written to {tmp_path}" in words
+    assert "File too large" in words
+    assert "Traceback" not in words
+    assert not [p for p in (tmp_path / "tfds").rglob("*") if p.is_file() and not p.name.endswith(".lock")]
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over_in_reports_and_in_training(straight, settings, tmp_path, caplog):
