@@ -12,7 +12,7 @@ from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, summarise
 from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.retrieval.report import Evaluation, print_evaluations, write_metrics, write_ranks
 from effnet_jax.sharding import gathered
-from effnet_jax.stages.stage import Ranked, Stage, abstract_state
+from effnet_jax.stages.stage import Ranked, Stage
 from effnet_jax.training.checkpoints import Checkpoints
 from effnet_jax.training.saved import ON_TEST, ON_VALIDATION
 
@@ -30,9 +30,9 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
     chosen = choose(experiment, checkpoints)
     if not chosen:
         raise ConfigError(f"{experiment.workdir} has no checkpoint yet; train it first with --mode=train.")
-    like, evaluations = abstract_state(experiment, stage.init), []
+    evaluations = []
     for folder, (selection, step) in chosen.items():
-        variables = gathered(checkpoints.restore(step, like).variables, experiment.mesh)
+        variables = gathered(checkpoints.restore(step, stage.state).variables, experiment.mesh)
         for protocol in config.eval.protocols:
             ranked = stage.rank(variables, "test", protocol)
             summary, reverse = measure_split(ranked, split, config.eval)

@@ -22,7 +22,7 @@ from effnet_jax.retrieval.ranking import accuracy_at_k
 from effnet_jax.retrieval.report import Evaluation, print_evaluations
 from effnet_jax.sharding import check_divisible, gathered
 from effnet_jax.stages.alignment import alignment_stage
-from effnet_jax.stages.stage import Stage, abstract_state, fresh_state
+from effnet_jax.stages.stage import Stage, fresh_state
 from effnet_jax.stages.trsm import trsm_stage
 from effnet_jax.training.checkpoints import Checkpoints
 from effnet_jax.training.flops import total_peak
@@ -96,7 +96,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             f"log.profile_steps={config.log.profile_steps} lie beyond the last step, {experiment.total_steps}."
         )
     optimizer = make_optimizer(config.optim, experiment.total_steps)
-    train_step = make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, lies=_lies(experiment, stage))
+    train_step = make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, lies=_lies(stage))
     with (
         TrainLog(
             experiment.workdir,
@@ -140,7 +140,7 @@ def describe_attention(config: Config) -> str:
 
 def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Checkpoints, key: jax.Array) -> TrainState:
     """Restore the newest checkpoint, or start from pretrained or random parameters."""
-    restored = checkpoints.restore_latest(abstract_state(experiment, stage.init))
+    restored = checkpoints.restore_latest(stage.state)
     if restored is not None:
         return restored
     lines = experiment.workdir / "metrics.jsonl"
@@ -150,13 +150,13 @@ def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Che
     def start(key: jax.Array) -> TrainState:
         return fresh_state(experiment.config, stage.init, experiment.total_steps, key)
 
-    state = jax.jit(start, out_shardings=_lies(experiment, stage))(key)
+    state = jax.jit(start, out_shardings=_lies(stage))(key)
     params, batch_stats = stage.pretrained(state.variables)
     return dataclasses.replace(state, params=params, batch_stats=batch_stats)
 
 
-def _lies(experiment: Experiment, stage: Stage) -> TrainState:
-    return jax.tree.map(lambda x: x.sharding, abstract_state(experiment, stage.init))
+def _lies(stage: Stage) -> TrainState:
+    return jax.tree.map(lambda x: x.sharding, stage.state)
 
 
 def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[TrainState], dict[str, float]]:

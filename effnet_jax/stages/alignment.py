@@ -16,7 +16,7 @@ from effnet_jax.hosts import check_same, first_then_rest
 from effnet_jax.retrieval.evaluator import Embedder
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.sharding import gathered, put
-from effnet_jax.stages.stage import Ranked, Stage
+from effnet_jax.stages.stage import Ranked, Stage, abstract_state
 from effnet_jax.training.flops import step_flops
 from effnet_jax.training.objective import init_variables, make_alignment_objective
 from effnet_jax.training.state import Variables
@@ -49,8 +49,12 @@ def alignment_stage(experiment: Experiment) -> Stage:
         embeddings = embed(variables.params["model"], images, variables.batch_stats)
         return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index), embeddings)
 
+    def init(key: Key[Array, ""]) -> Variables:
+        return init_variables(model, config, key)
+
     return Stage(
-        init=lambda key: init_variables(model, config, key),
+        init=init,
+        state=abstract_state(experiment, init),
         pretrained=pretrained,
         objective=make_alignment_objective(config, model, experiment.preprocessing),
         batches=batches,

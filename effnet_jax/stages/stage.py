@@ -35,6 +35,7 @@ class Stage(NamedTuple):
 
     Attributes:
         init: key -> fresh variables; can be traced.
+        state: describes the state of a run and how it lies on the mesh, to make it or to restore a checkpoint onto it.
         pretrained: fresh variables -> variables to start from.
         objective: what training differentiates.
         batches: first step, key of the augmentation -> batches from that step on.
@@ -44,6 +45,7 @@ class Stage(NamedTuple):
     """
 
     init: Callable[[Key[Array, ""]], Variables]
+    state: TrainState
     pretrained: Callable[[Variables], Variables]
     objective: Objective
     batches: Callable[[int, Key[Array, ""]], Iterator[Mapping[str, Any]]]
@@ -60,7 +62,7 @@ def fresh_state(
 
 
 def abstract_state(experiment: Experiment, init: Callable[[Key[Array, ""]], Variables]) -> TrainState:
-    """Describe the state of a run and how it lies on the mesh, to make it or to restore a checkpoint onto it."""
+    """Describe the state that training starts from, and how it lies on the mesh."""
     state = jax.eval_shape(
         lambda key: fresh_state(experiment.config, init, experiment.total_steps, key), jax.random.key(0)
     )

@@ -15,7 +15,7 @@ from effnet_jax.retrieval.ranking import Ranking, join_rankings, rank_gallery, r
 from effnet_jax.retrieval.tokens import EncodedTokens, TokenEncoder
 from effnet_jax.stages.alignment import image_batches
 from effnet_jax.stages.frozen import frozen_encoders
-from effnet_jax.stages.stage import Ranked, Stage
+from effnet_jax.stages.stage import Ranked, Stage, abstract_state
 from effnet_jax.training.flops import trsm_step_flops
 from effnet_jax.training.state import Variables
 from effnet_jax.training.token_batches import make_view_encoder, token_batches
@@ -84,8 +84,12 @@ def trsm_stage(experiment: Experiment) -> Stage:
         )
         return Ranked(ranking, notes=(note,))
 
+    def init(key: Key[Array, ""]) -> Variables:
+        return init_trsm_variables(trsm, config, key)
+
     return Stage(
-        init=lambda key: init_trsm_variables(trsm, config, key),
+        init=init,
+        state=abstract_state(experiment, init),
         pretrained=lambda fresh: fresh,
         objective=make_trsm_objective(config, trsm),
         batches=batches,
