@@ -1,6 +1,7 @@
 """From nested mappings and command-line flags to a validated Config."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ from effnet_jax.config_rules import impossible
 
 
 def from_mapping(values: Settings) -> Config:
-    """Build and validate a Config from nested mappings (a ConfigDict, parsed JSON).
+    """Build and validate a Config from nested mappings (a ConfigDict, parsed JSON); missing fields take their defaults.
 
     Raises:
-        ConfigError: unknown or missing fields, wrong types, impossible combinations; all of them in one message.
+        ConfigError: unknown fields, wrong types, impossible combinations; all of them in one message.
     """
     problems: list[str] = []
     config = _build(Config, values, "config", problems)
@@ -66,6 +67,8 @@ def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         if isinstance(value, list | tuple):
             return tuple(_convert(inner, v, f"{path}[{i}]", problems) for i, v in enumerate(value))
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            problems.append(f"{path} must be finite, but is {value!r}")
         return float(value)
     elif type(value) is hint:
         return value

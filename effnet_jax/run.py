@@ -31,7 +31,7 @@ from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.profile import profiled
 from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import make_train_step
-from effnet_jax.training.workdir import FREE_SECTIONS
+from effnet_jax.training.workdir import FREE_SECTIONS, has_checkpoints
 from effnet_jax.training.writers import TrainLog
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,8 @@ def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list
     """
     if not (Path(workdir).expanduser() / "config.json").exists():
         raise ConfigError(f"there is no run in {workdir}; train it first with --mode=train, or check --workdir.")
+    if not has_checkpoints(Path(workdir).expanduser()):
+        raise ConfigError(f"{workdir} has no checkpoint yet; wait for the first, or train it with --mode=train.")
     experiment = prepare(config, workdir, free_sections=(*FREE_SECTIONS, "eval"))
     with experiment.checkpoints() as checkpoints:
         return report(experiment, make_stage(experiment), checkpoints)
@@ -145,7 +147,7 @@ def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Che
         return restored
     lines = experiment.workdir / "metrics.jsonl"
     if lines.exists() and lines.stat().st_size and is_first():
-        log.warning("%s was trained before, but its checkpoints are gone; starting anew", experiment.workdir)
+        log.warning("%s was started before, but holds no checkpoint; starting anew", experiment.workdir)
 
     def start(key: jax.Array) -> TrainState:
         return fresh_state(experiment.config, stage.init, experiment.total_steps, key)
@@ -185,7 +187,8 @@ def evaluate_file(path: str | os.PathLike[str], workdir: str | os.PathLike[str] 
         ValueError: arrays that are missing or do not fit together.
         ConfigError: `workdir` holds a training run.
     """
-    if workdir is not None and (Path(workdir).expanduser() / "config.json").exists():
+    workdir = None if workdir is None else Path(workdir).expanduser()
+    if workdir is not None and (workdir / "config.json").exists():
         raise ConfigError(f"{workdir} is the folder of a training run, whose results would be lost; give another one.")
     evaluation, _ = evaluate_embeddings(path, out=workdir)
     print_evaluations([evaluation])

@@ -11,7 +11,7 @@ from effnet_jax.config import Config, ModelConfig, TrsmConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
-from effnet_jax.retrieval.encoders import Encoders, PairModule, read_model_config
+from effnet_jax.retrieval.encoders import NO_EFFECT, Encoders, PairModule, read_model_config
 from effnet_jax.training.integrity import damage
 from effnet_jax.training.saved import ON_TEST, ON_VALIDATION, read_about, read_metrics, read_tree
 from effnet_jax.training.workdir import CHECKPOINTS
@@ -31,10 +31,8 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
     Raises:
         ValueError: no such run, no such checkpoint, or one that does not hold the model it describes (by name).
     """
-    folder, selection = choose_checkpoint(Path(run).expanduser(), choose)
-    if damaged := damage(folder):
-        listed = "\n".join(f"  {problem}" for problem in damaged)
-        raise ValueError(f"the checkpoint {folder} is damaged; give another of the run by its step:\n{listed}")
+    folder, selection = choose_checkpoint(Path(run).expanduser().absolute(), choose)
+    _refuse_damaged(folder, f"the checkpoint {folder} is damaged; give another of the run by its step")
     about = read_about(folder)
     problems = [f"it says nothing about {part}" for part in ("model", "preprocessing") if part not in about]
     if problems:
@@ -44,7 +42,7 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
     model = make_functional(config)
     like, like_stats = jax.eval_shape(lambda: (model.init(jax.random.key(0)), model.init_batch_stats()))
     origin = {
-        "run": str(folder.absolute().parent.parent),
+        "run": str(folder.parent.parent),
         "step": int(folder.name),
         "selection": selection,
         "data": about.get("data", {}),
@@ -63,14 +61,19 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
 def _read_params(folder: Path, about: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
     """A run of stage 2 keeps its frozen encoders beside its checkpoints."""
     if about.get("trsm", {}).get("enabled"):
-        return read_tree(folder.parent.parent / "encoders", (), like)
+        encoders = folder.parent.parent / "encoders"
+        _refuse_damaged(encoders, f"the frozen encoders in {encoders} are damaged; copy them back, or train again")
+        return read_tree(encoders, (), like)
     return read_tree(folder / "state", ("params", "model"), like)
 
 
 def _read_pair_module(folder: Path, about: dict[str, Any], model: ModelConfig) -> PairModule | None:
     if not about.get("trsm", {}).get("enabled"):
         return None
-    config = TrsmConfig(**about["trsm"])
+    try:
+        config = TrsmConfig(**about["trsm"])
+    except TypeError as error:
+        raise ValueError(f"{folder} describes a TRSM that this version does not know: {error}") from error
     init = make_functional_trsm(Config(model=model, trsm=config)).init
     like = jax.eval_shape(init, jax.random.key(0))
     return PairModule(config, jax.device_get(read_tree(folder / "state", ("params", "trsm"), like)))
@@ -107,13 +110,19 @@ def choose_checkpoint(run: Path, choose: str) -> tuple[Path, str]:
     return steps[max(steps)], "last"
 
 
+def _refuse_damaged(folder: Path, sentence: str) -> None:
+    if damaged := damage(folder):
+        raise ValueError("\n".join([f"{sentence}:", *(f"  {problem}" for problem in damaged)]))
+
+
 def _refuse_mixed(folder: Path, about: dict[str, Any]) -> None:
     """A checkpoint copied into the folder of another run would be believed to be that run's."""
-    path = folder.absolute().parent.parent / "config.json"
+    path = folder.parent.parent / "config.json"
     if not path.exists():
         return
     theirs, ours = json.loads(path.read_text())["model"], about["model"]
-    wrong = [name for name in sorted(theirs.keys() & ours.keys()) if theirs[name] != ours[name]]
+    compared = sorted((theirs.keys() & ours.keys()) - set(NO_EFFECT))  # those may change when a run is resumed
+    wrong = [name for name in compared if theirs[name] != ours[name]]
     if wrong:
         listed = "\n".join(
             f"  model.{name}: {theirs[name]!r} in config.json, {ours[name]!r} in the checkpoint" for name in wrong

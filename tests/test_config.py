@@ -116,3 +116,9 @@ def test_integers_serve_as_floats_but_booleans_do_not():
     values["train"]["epochs"] = True
     with pytest.raises(ConfigError, match="epochs must be float"):
         from_mapping(values)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_are_finite(value):
+    with pytest.raises(ConfigError, match=r"train\.epochs must be finite"):
+        from_mapping({"train": {"epochs": value}})

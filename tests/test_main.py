@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -171,6 +172,15 @@ def test_evaluate_repeats_the_report_and_takes_embeddings_of_others(straight, co
     other = run([sys.executable, "main.py", f"--embeddings={workdir}/last/embeddings.npz"])
     assert other.returncode == 0, other.stderr[-3000:]
     assert f"{100 * before['results'][0]['acc@1']['value']:.1f} [" in other.stdout
+
+
+def test_evaluating_too_early_leaves_the_run_as_it_is(straight, command, tmp_path):
+    workdir = shutil.copytree(straight[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    before = (workdir / "config.json").read_bytes()
+    done = run(command(workdir, "--mode=evaluate", "--config.train.seed=7"))
+    assert done.returncode == 1
+    assert "has no checkpoint yet; wait for the first" in done.stderr
+    assert (workdir / "config.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,11 @@ def test_a_damaged_checkpoint_is_refused_by_file(trained, tmp_path):
     largest.write_bytes(largest.read_bytes()[:-1])
     with pytest.raises(ValueError, match=rf"is damaged.*\n  .*{largest.name} has"):
         trained_encoders(copy, "last")
+
+
+def test_what_changes_no_number_may_differ_from_how_the_run_began(trained, tmp_path):
+    resumed = shutil.copytree(trained, tmp_path / "resumed")
+    config = json.loads((resumed / "config.json").read_text())
+    config["model"] |= {"remat": True, "attention": "xla"}
+    (resumed / "config.json").write_text(json.dumps(config))
+    assert trained_encoders(resumed, "last").config == trained_encoders(trained, "last").config

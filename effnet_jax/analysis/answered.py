@@ -115,14 +115,16 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
 
 
 def _chosen(path: Path, checkpoint: str, results: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
-    """The result of that checkpoint and its folder; the last checkpoint may be the best one too."""
+    """The result of that checkpoint, the encoder's where there is one, and its folder; the last may be the best too."""
     begins = CHECKPOINTS[checkpoint]
+    chosen = []
     for result in results:
         selection = str(result.get("selection", ""))
-        if selection.startswith(begins):
-            return result, checkpoint
-        if any(f", also {words}" in selection for words in begins):
-            return result, "last"
+        if selection.startswith(begins) or any(f", also {words}" in selection for words in begins):
+            chosen.append(result)
+    if chosen:
+        result = next((r for r in chosen if r.get("protocol", "encoder") == "encoder"), chosen[0])
+        return result, folder_of(result)
     there = ", ".join(repr(r.get("selection")) for r in results)
     raise ValueError(f"{path} has no checkpoint {checkpoint}; its metrics.json has {there}")
 
@@ -234,10 +236,10 @@ def _gallery_ids(path: Path, split: str) -> frozenset[str] | None:
 
 def _settings(path: Path, result: dict[str, Any]) -> dict[str, Any] | None:
     """The configuration without what is free to differ between runs of one (seed, places, logs), and the protocol."""
-    from effnet_jax.training.workdir import FREE_FIELDS, FREE_SECTIONS
+    from effnet_jax.training.workdir import FREE_FIELDS, FREE_SECTIONS, with_new_fields
 
     try:
-        settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        settings = with_new_fields(json.loads((path / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
     for field in (*FREE_SECTIONS, *FREE_FIELDS, "train.seed"):

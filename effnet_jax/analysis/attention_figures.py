@@ -81,7 +81,7 @@ def _start(source: Source) -> tuple[Any, str]:
     if config.trsm.enabled:
         return None, "The encoders of a stage-2 run are frozen."
     model, like = make_functional(config.model), source.encoders.preprocessing
-    experiment = Experiment(config, source.results.run, make_mesh(), {}, like, model, 1.0, 1)
+    experiment = Experiment(config, source.results.run, make_mesh(), {}, like, model, 1.0, total_steps=10**9)
     try:
         stage = alignment_stage(experiment)
         key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))[0]  # as effnet_jax.run does

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,8 @@ def read_results(run: str | os.PathLike[str], name: str | None = None) -> Result
     arrays = _read_arrays(embeddings)
     sketch_ids, photo_ids = (tuple(arrays[key].tolist()) for key in ("sketch_ids", "photo_ids"))
     rows = {photo: row for row, photo in enumerate(photo_ids)}
-    if len(sketch_ids) != figures["queries"] or len(photo_ids) != figures["gallery"]:
+    unknown = set(arrays["sketch_photo_ids"].tolist()) - rows.keys()
+    if unknown or len(sketch_ids) != figures["queries"] or len(photo_ids) != figures["gallery"]:
         raise ValueError(f"{embeddings} and metrics.json are of different evaluations; evaluate the run again.")
     return Results(
         run=run,
@@ -151,7 +153,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {key: arrays[key] for key in ARRAYS}
     except FileNotFoundError as error:
         raise ValueError(f"{path} is gone; evaluate the run again.") from error
-    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}); evaluate the run again.") from error
 
 

@@ -51,9 +51,11 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
     train = {n.removeprefix("train/"): s for n, s in scalars.items() if n.startswith("train/") and n not in constant}
     terms = {n: s for n, s in train.items() if n in ("loss", "multi", "inter") or n.startswith("intra")}
     terms = dict(sorted(terms.items(), key=lambda item: item[0] != "loss"))
-    accuracy = {n.removeprefix("eval/"): s for n, s in scalars.items() if n.startswith("eval/")}
+    measured = {split: {n.removeprefix("eval/"): s for n, s in scalars.items() if n.startswith(f"eval/{split}/")}
+                for split in ("validation", "test")}  # fmt: skip
     panels = [("loss and its terms", "", terms)]
-    panels += [("accuracy on held-out photos", "%", accuracy)] if accuracy else []
+    for split, title in (("validation", "accuracy on held-out photos"), ("test", "accuracy on the test set")):
+        panels += [(title, "%", measured[split])] if measured[split] else []
     names = {"gradient_norm": ("gradient norm", ""), "pairs_per_s": ("speed", "pairs a second"),
              "temperature": ("temperature", "")}  # fmt: skip
     panels += [(*names.get(n, (n, "")), {n: s}) for n, s in train.items() if n not in terms]

@@ -6,6 +6,7 @@ training and test. The parts are found by what they contain, not by where they l
 
 import os
 import zipfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,18 +56,32 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Files]:
         found = sorted(file for file in path.rglob("*") if file.is_file())
         yield {PurePosixPath(file.relative_to(path).as_posix()): file.read_bytes for file in found if _wanted(file)}
     elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as opened:
+        with _whole(path):
+            opened = zipfile.ZipFile(path)
+        with opened:
 
             def reader(entry: zipfile.ZipInfo) -> Callable[[], bytes]:
-                return lambda: opened.read(entry)
+                def read() -> bytes:
+                    with _whole(path):
+                        return opened.read(entry)
+
+                return read
 
             entries = [entry for entry in opened.infolist() if not entry.is_dir()]
             named = {PurePosixPath(entry.filename.replace("\\", "/")): reader(entry) for entry in entries}
             yield {name: read for name, read in named.items() if _wanted(name)}
     elif path.exists():
-        raise DataError(f"{path} is neither a folder nor a zip file; unpack it and name the folder")
+        raise DataError(f"{path} is no folder and no whole zip file; fetch it again, or unpack it and name the folder")
     else:
         raise DataError(f"{path} does not exist")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path} is damaged or cut off ({error}); fetch it again") from error
 
 
 def find_parts(files: Files) -> Archive:

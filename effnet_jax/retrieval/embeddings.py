@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def evaluate_embeddings(
     Raises:
         ValueError: arrays that are missing or do not fit together, unknown or repeated ids: all problems at once.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     arrays = _read(path)
     photo_ids = [str(x) for x in arrays["photo_ids"]]
     sketch_ids = [str(x) for x in arrays["sketch_ids"]]
@@ -74,7 +75,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*ARRAYS, "tags") if name in file.files}
-    except (ValueError, AttributeError, TypeError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
             f"{path} is not a .npz file of plain arrays ({error}). Save ids as text, np.array(ids, str), not objects."
         ) from error

@@ -31,7 +31,7 @@ from effnet_jax.weights.names import nest
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 TRSM_PREFIX, STATS_PREFIX = "trsm.", "batch_stats."  # of the names of tensors that are not encoder parameters
-_NO_EFFECT = ("weights", "attention", "remat")  # fields of ModelConfig that change no output of trained parameters
+NO_EFFECT = ("weights", "attention", "remat")  # fields of ModelConfig that change no output of trained parameters
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Encoders:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides an embedding: architecture, preprocessing, parameters, statistics; not TRSM."""
-        architecture = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in _NO_EFFECT}
+        architecture = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in NO_EFFECT}
         digest = hashlib.sha256(json.dumps([architecture, self.preprocessing.to_dict()], sort_keys=True).encode())
         for name, tensor in sorted((flatten(self.params) | _prefixed(STATS_PREFIX, self.batch_stats)).items()):
             digest.update(name.encode())

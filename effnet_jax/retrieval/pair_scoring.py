@@ -195,8 +195,10 @@ class PairScorer:
         return scores
 
     def _fits(self, photos: TokenRows, count: int) -> bool:
-        """Tell whether the folded parts of so many photos take less than a quarter of the free memory."""
-        return all_hosts(count * np.asarray(photos[0:1]).nbytes < free_memory() // 4)
+        """Tell whether the folded parts of so many photos take less than a quarter of what the device has free."""
+        stats = jax.local_devices()[0].memory_stats() or {}
+        free = stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else free_memory()
+        return all_hosts(count * np.asarray(photos[0:1]).nbytes < free // 4)
 
     def _gallery(self, photos: TokenRows, rows: Int[np.ndarray, " u"]) -> FoldedPhotos:
         """Fold many photos and keep them."""

@@ -5,13 +5,15 @@ so made are compared within the block. The last block is filled up with black pi
 gives other scores, so nothing can be indexed, and the spread over orders belongs to the figure.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from effnet_jax.models.trsm import TRSM, FunctionalTRSM
+from effnet_jax.models.trsm import TRSM, FunctionalTRSM, PairEncoding
 from effnet_jax.retrieval.pair_scoring import PHOTO_BLOCK, TokenRows
 from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_scores
 
@@ -40,7 +42,7 @@ def paired_scores(
     Returns:
         Cosines, rows in the sketches' own order.
     """
-    encode = jax.jit(trsm.call(TRSM.__call__))
+    encode = _encoder(trsm)
     g = len(photos)
     scores = np.empty((len(sketches), g), np.float32)
     for start in range(0, len(order), g):
@@ -56,6 +58,11 @@ def paired_scores(
         photo, sketch = _unit(np.concatenate(photo_parts)), _unit(np.concatenate(sketch_parts)[: len(rows)])
         scores[rows] = sketch @ photo.T
     return scores
+
+
+@lru_cache(maxsize=4)  # compiled once for all orders and checkpoints
+def _encoder(trsm: FunctionalTRSM) -> Callable[..., PairEncoding]:
+    return jax.jit(trsm.call(TRSM.__call__))
 
 
 def rank_paired(

@@ -18,7 +18,7 @@ from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.sharding import gathered, put
 from effnet_jax.stages.stage import Ranked, Stage, abstract_state
 from effnet_jax.training.flops import step_flops
-from effnet_jax.training.objective import init_variables, make_alignment_objective
+from effnet_jax.training.objective import init_variables, make_alignment_objective, wanted_views
 from effnet_jax.training.state import Variables
 from effnet_jax.weights.load import load_encoders
 
@@ -41,7 +41,8 @@ def alignment_stage(experiment: Experiment) -> Stage:
         return Variables({**fresh.params, "model": encoders}, batch_stats)
 
     def batches(start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
-        views = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
+        names = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
+        views = {d: tuple(names[d][i] for i in wanted_views(config.loss, d)) for d in names}
         return image_batches(experiment, views, start)
 
     def rank(variables: Variables, split: str, protocol: str) -> Ranked:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from effnet_jax.config import Config
+from effnet_jax.config import Config, LossConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.losses import alignment_loss
 from effnet_jax.models.builders import HAS_BATCH_NORMS
@@ -26,6 +26,11 @@ def init_variables(model: FunctionalEffNet, config: Config, key: Key[Array, ""])
     return Variables(params, model.init_batch_stats())
 
 
+def wanted_views(config: LossConfig, domain: str) -> tuple[int, ...]:
+    """Tell which views of a domain the terms of stage 1 look at; the augmented one only for its intra term."""
+    return (ANCHOR, AUGMENTED) if getattr(config, f"intra_{domain}") else (ANCHOR,)
+
+
 def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocessing: Preprocessing) -> Objective:
     """Make the function (params, batch_stats, batch, key) -> (loss, (terms, new batch_stats)) to differentiate.
 
@@ -40,8 +45,7 @@ def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocess
         raise ValueError(f"train.micro_batch_size={micro}: {config.model.backbone} {HAS_BATCH_NORMS}")
     views = make_views(config.augment, preprocessing)
 
-    def wanted(domain: str) -> tuple[int, ...]:
-        return (ANCHOR, AUGMENTED) if getattr(config.loss, f"intra_{domain}") else (ANCHOR,)
+    wanted = partial(wanted_views, config.loss)
 
     def encode(params: Params, batch_stats: BatchStats, batch: Batch, key: Key[Array, ""]) -> Any:
         images = [views(domain, batch, key, wanted(domain)) for domain in ("sketch", "photo")]

@@ -49,9 +49,10 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         gradient_of = jax.value_and_grad(objective, has_aux=True)
+        rows = {name: row for name, row in batch.items() if name != STOP}
         params = state.params if lies is None else jax.lax.with_sharding_constraint(state.params, whole)
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # blockwise.py asks for it
-            (loss, (terms, batch_stats)), gradient = gradient_of(params, state.batch_stats, batch, key)
+            (loss, (terms, batch_stats)), gradient = gradient_of(params, state.batch_stats, rows, key)
         if lies is not None:
             gradient = jax.lax.with_sharding_constraint(gradient, lies.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)

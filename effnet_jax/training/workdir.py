@@ -72,7 +72,7 @@ def open_workdir(workdir: Path, config: Config, *, free_sections: tuple[str, ...
     path = workdir / "config.json"
     ours = json.loads(json.dumps(config.to_dict()))
     if path.exists() and has_checkpoints(workdir):
-        differences = _differences(_with_new_fields(json.loads(path.read_text())), ours, free_sections)
+        differences = _differences(with_new_fields(json.loads(path.read_text())), ours, free_sections)
         if differences:
             raise ConfigError(
                 f"{workdir} holds a run of another configuration; use another --workdir, or the same settings:\n"
@@ -153,8 +153,11 @@ def _make_folder(workdir: Path) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
 
 
-def _with_new_fields(config: dict[str, Any]) -> dict[str, Any]:
-    """Give the fields that are newer than a stored configuration their defaults, which is what it ran with."""
+def with_new_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields that are newer than a stored configuration their defaults, which is what it ran with.
+
+    One that cannot be read, such as that of a newer version, is given back as it is.
+    """
     try:
         return json.loads(json.dumps(from_mapping(config).to_dict()))
     except ConfigError:

@@ -55,7 +55,7 @@ class TrainLog:
         self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []
         self._batch_size = batch_size
         self._step_flops, self._peak = step_flops, peak_flops
-        self._mark = (time.monotonic(), start_step)
+        self._mark: tuple[float, int] | None = None  # when the speed counts from
         self._last_line = 0.0
         self._total = total_steps
         path = workdir / "metrics.jsonl"
@@ -79,6 +79,8 @@ class TrainLog:
 
     def add(self, step: int, scalars: Mapping[str, jax.Array]) -> None:
         """Take the scalars of a step; they stay on the device until the next flush."""
+        if self._mark is None:  # the step is compiled and begun, and the data are decoded
+            self._mark = (time.monotonic(), step - 1)
         self._pending.append((step, scalars))
 
     def flush(self) -> None:
@@ -87,7 +89,7 @@ class TrainLog:
         Raises:
             DivergedError: a loss, or the parameters after a step, are NaN or infinite; names the step and the terms.
         """
-        if not self._pending:
+        if not self._pending or self._mark is None:
             return
         fetched = [(step, _floats(scalars)) for step, scalars in self._pending]
         self._pending = []
@@ -136,7 +138,8 @@ class TrainLog:
 
     def skip_time(self, seconds: float) -> None:
         """Leave out time that was spent on evaluation from the next pairs/s."""
-        self._mark = (self._mark[0] + seconds, self._mark[1])
+        if self._mark is not None:
+            self._mark = (self._mark[0] + seconds, self._mark[1])
 
     def close(self) -> None:
         """Stop the bar and close the files."""

@@ -17,7 +17,6 @@ _LAYERS = {
     "proj2": ("sketch_proj",),
 }
 _HEADS = {"img_mlp_head": ("photo_head",), "skt_mlp_head": ("sketch_head",)}
-TRSM_UNUSED = "in_attn.feat2_attn."  # present in published files, never used by the published model
 
 
 def effnet_trsm(prefix: str = "trsm.") -> dict[str, Target]:

@@ -9,7 +9,7 @@ from made_runs import write_foreign, write_run
 from PIL import Image
 from rich.console import Console
 
-from effnet_jax.analysis.answered import read_run
+from effnet_jax.analysis.answered import _chosen, read_run
 from effnet_jax.analysis.compare import compare_runs
 from effnet_jax.analysis.compare_plot import draw_curves
 from effnet_jax.analysis.compare_table import markdown, print_comparison
@@ -286,3 +286,12 @@ def test_curves_that_cannot_be_drawn(runs, tmp_path):
     with pytest.raises(ValueError, match="cannot be told apart"):
         draw_curves(comparison, tmp_path / "c")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("protocols", [("all_pairs", "encoder"), ("encoder", "all_pairs"), ("all_pairs",)])
+def test_the_folder_is_that_of_the_protocol(tmp_path, protocols):
+    results = [{"selection": "last, also best on validation (MRR)", "protocol": protocol} for protocol in protocols]
+    result, folder = _chosen(tmp_path, "best_on_validation", results)
+    assert (result["protocol"], folder) == (
+        ("encoder", "last") if "encoder" in protocols else ("all_pairs", "last_all_pairs")
+    )

@@ -14,14 +14,17 @@ from tiny import write_pairs
 
 from effnet_jax.analysis.accuracy_curve import accuracy_curve
 from effnet_jax.analysis.attention_distance import layer_statistics, pixel_distance, token_distance
+from effnet_jax.analysis.attention_figures import _start
 from effnet_jax.analysis.attention_overlay import patch_attention
 from effnet_jax.analysis.figures import FIGURES, draw_figures
 from effnet_jax.analysis.report import write_report
 from effnet_jax.analysis.results import folder_of, read_results
 from effnet_jax.analysis.similarity import draw_similarities, similarities
+from effnet_jax.analysis.source import Source
 from effnet_jax.analysis.style import SERIES
 from effnet_jax.analysis.training_curves import draw_training_curves, read_scalars
 from effnet_jax.analysis.tsne import embed_in_the_plane
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.retrieval.ranking import accuracy_at_k, rank_gallery
 
 
@@ -244,3 +247,14 @@ def test_the_plane_is_the_same_twice_and_needs_points():
     assert a[1].shape == (12, 2)
     with pytest.raises(ValueError, match="four points"):
         embed_in_the_plane(sketches[:1], photos[:2])
+
+
+def test_the_start_of_a_run_with_warm_up_can_be_shown(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((copy / "config.json").read_text())
+    config["optim"]["warmup_steps"] = 20
+    (copy / "config.json").write_text(json.dumps(config))
+    source = Source(read_results(copy), from_mapping(config), tmp_path)
+    params, why = _start(source)
+    assert why == ""
+    assert set(params) == set(source.encoders.params)

@@ -208,12 +208,25 @@ def test_a_part_that_is_missing_altogether(tmp_path, change, message):
 
 def test_no_archive(tmp_path):
     (tmp_path / "a.rar").write_bytes(b"Rar!")
-    with pytest.raises(DataError, match="neither a folder nor a zip file"):
+    with pytest.raises(DataError, match="no folder and no whole zip file"):
         prepare_qmul_v2(tmp_path / "a.rar", tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
         prepare_qmul_v2(tmp_path / "b.zip", tmp_path / "out")
     with pytest.raises(DataError, match="between 32 and 4096"):
         prepare_qmul_v2(tmp_path / "a.rar", tmp_path / "out", size=8)
+
+
+def test_a_damaged_zip_file_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as made:
+        for name, data in archive().items():
+            made.writestr(str(name), data)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    for start in range(200, len(data) // 2, 200):
+        data[start : start + 20] = bytes(20)
+    (tmp_path / "b.zip").write_bytes(data)
+    with pytest.raises(DataError, match=r"b\.zip is damaged or cut off .*fetch it again"):
+        prepare_qmul_v2(tmp_path / "b.zip", tmp_path / "out", size=64)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_target_that_is_taken_is_refused(tmp_path):

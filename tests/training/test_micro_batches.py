@@ -9,8 +9,13 @@ from tiny import drawn
 
 from effnet_jax import Preprocessing, make_functional
 from effnet_jax.config import Config, LossConfig, ModelConfig, TrainConfig
+from effnet_jax.sharding import make_mesh
+from effnet_jax.training.interrupt import STOP
 from effnet_jax.training.micro_batches import in_micro_batches
 from effnet_jax.training.objective import init_variables, make_alignment_objective
+from effnet_jax.training.optim import make_optimizer
+from effnet_jax.training.state import make_state
+from effnet_jax.training.step import make_train_step
 
 MODELS = {
     "vit": ModelConfig(backbone="vit_tiny", width=24, depth=1, heads=3, image_size=32, embedding_size=8),
@@ -83,6 +88,16 @@ def test_each_micro_batch_takes_rows_of_every_device():
     assert seen.tolist() == [2 * p + 6 for p in range(40, 46)] * 2
 
 
+def test_the_ballot_of_the_loop_is_no_row():
+    config = Config(model=MODELS["vit"], train=TrainConfig(micro_batch_size=4))
+    model, optimizer = make_functional(config.model), make_optimizer(config.optim, 100)
+    objective = make_alignment_objective(config, model, Preprocessing(image_size=32))
+    step = make_train_step(objective, optimizer, jax.random.key(0), make_mesh(1))
+    state = jax.eval_shape(lambda: make_state(init_variables(model, config, jax.random.key(0)), optimizer))
+    _, scalars = jax.eval_shape(step, state, batch(32) | {STOP: jnp.zeros(1, jnp.int32)})
+    assert STOP in scalars
+
+
 def test_impossible_sizes_and_models_are_refused():
     with pytest.raises(ValueError, match="5 pairs does not divide a batch of 12"):
         in_micro_batches(lambda rows: rows["position"], batch(32), 5)
@@ -124,8 +139,9 @@ for devices, size in ((1, 0), (4, 8)):
     fresh = jax.jit(lambda key: make_state(init_variables(model, config, key), optimizer))
     state = fresh(jax.random.key(0))
     state = put(state, jax.tree.map(lambda _: replicated(mesh), state))
+    ballot = {"stop": np.zeros(devices, np.int32)}  # as the loop adds it on several devices
     for _ in range(2):
-        state, scalars = step(state, put_batch(batch, mesh))
+        state, scalars = step(state, put_batch(batch | ballot, mesh))
         jax.block_until_ready(scalars)
     results.append((float(scalars["loss"]), jax.device_get(state.params)))
 (one, p1), (four, p4) = results

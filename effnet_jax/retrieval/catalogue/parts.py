@@ -21,6 +21,7 @@ from effnet_jax.retrieval.catalogue.scan import Found, PhotoPath
 from effnet_jax.retrieval.encoders import Encoders
 from effnet_jax.training.interrupt import Interrupt
 
+_NOT_FINITE = "the encoder gives no finite numbers for it"
 PART_SECONDS = 20  # after which a part is written even if it is small: what a kill may cost
 THUMBNAIL = 160  # longest edge, pixels
 
@@ -107,6 +108,9 @@ class PartWriter:
             self._write_part()
         if self.interrupt.requested:
             raise KeyboardInterrupt(f"stopped: {self.embedded} photos were embedded and kept; the same command goes on")
+        for path in [path for path, sha256 in hashes.items() if sha256 not in self.place]:  # copies of one refused
+            found.unreadable.append((path, _NOT_FINITE))
+            hashes.pop(path)
         found.photos = [stamps.get(p.path, p) for p in found.photos if p.path in hashes]
         return hashes
 
@@ -163,7 +167,7 @@ class PartWriter:
             embeddings, tokens = self.encoders.embed_photos(images), [None] * len(batch)
         for read, embedding, token in zip(batch, embeddings, tokens, strict=True):
             if not np.isfinite(embedding).all():
-                found.unreadable.append((read.photo.path, "the encoder gives no finite numbers for it"))
+                found.unreadable.append((read.photo.path, _NOT_FINITE))
                 hashes.pop(read.photo.path)
                 continue
             self._waiting[read.sha256] = embedding, read.thumbnail, token
