@@ -17,6 +17,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from effnet_jax.cli import cluster
+from effnet_jax.cli.memory import out_of_memory
 from effnet_jax.cli.parsing import USAGE, parse, say
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, e.g. configs/demo.py.")
@@ -51,6 +52,10 @@ def main(argv: list[str]) -> None:
         cluster.leave(say("interrupted; the same command goes on.", INTERRUPTED))
     except (ValueError, OSError, DivergedError) as error:  # ConfigError, DataError, WeightsError are ValueErrors
         cluster.leave(say(cluster.signed(error), FAILED))
+    except RuntimeError as error:
+        if not (sentence := out_of_memory(error)):
+            raise
+        cluster.leave(say(cluster.signed(RuntimeError(sentence)), FAILED))
 
 
 def _config_and_workdir() -> tuple[dict[str, Any], str]:

@@ -4,6 +4,7 @@ Each command is a function in a file of its own, whose heavy imports stand insid
 Exit status: 0 done, 1 failed or found faults, 2 wrong usage, 130 interrupted.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ import typer
 import typer.core
 
 from effnet_jax.cli import check_data, compare, convert, embed, export, export_index, figures, prepare, search
+from effnet_jax.cli.memory import out_of_memory
 
 
 class Commands(typer.core.TyperGroup):
@@ -48,16 +50,27 @@ app.command("convert", epilog=convert.EPILOG)(convert.convert)
 app.command("export", epilog=export.EPILOG)(export.export)
 
 
+def home_expanded(argument: str) -> str:
+    """Expand ~ behind the = of `--out=~/figures` and `NAME=~/runs/a`, as no shell does."""
+    name, equals, value = argument.partition("=")
+    return f"{name}={os.path.expanduser(value)}" if equals and value.startswith("~/") else argument
+
+
 def main() -> None:
     """Run the program; what the library refuses becomes a sentence on standard error, not a traceback."""
     try:
-        app()
+        app(args=[home_expanded(argument) for argument in sys.argv[1:]])
     except ValueError as error:  # ConfigError, DataError, WeightsError and others are ValueErrors
         print(str(error), file=sys.stderr)
         sys.exit(1)
     except OSError as error:  # a folder where a file should be, no space, no permission
         named = error.filename2 or error.filename
         print(f"{named}: {error.strerror}" if named and error.strerror else str(error), file=sys.stderr)
+        sys.exit(1)
+    except RuntimeError as error:
+        if not (sentence := out_of_memory(error)):
+            raise
+        print(sentence, file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

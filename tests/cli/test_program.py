@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import jax
 import pytest
+
+from effnet_jax.cli.program import home_expanded
 
 
 @pytest.mark.parametrize(("said", "words"), [("", "interrupted\n"), ("stopped: 3 were kept", "stopped: 3 were kept\n")])
@@ -19,3 +22,21 @@ def test_the_module_is_the_program():
     done = subprocess.run([sys.executable, "-m", "effnet_jax.cli.program", "compare"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "RUN RUN" in done.stderr
+
+
+def test_a_device_without_memory_is_said(command, monkeypatch):
+    def fails(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nmore")
+
+    monkeypatch.setattr("effnet_jax.analysis.compare.compare_runs", fails)
+    status, _, words = command("compare", "a", "b")
+    assert status == 1
+    assert words.startswith(
+        "the device has too little memory: RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nIn"
+    )
+
+
+def test_home_is_expanded_where_no_shell_does_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    given = ["--out=~/figures", "NAME=~/run", "a~b", "--name=x", "~other/x"]
+    assert [home_expanded(one) for one in given] == ["--out=/home/me/figures", "NAME=/home/me/run", *given[2:]]
