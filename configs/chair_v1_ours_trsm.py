@@ -1,7 +1,7 @@
 r"""Stage 2 on QMUL-Chair-V1: TRSM on the frozen encoder of a run of configs/chair_v1_ours.py.
 
   python main.py --config configs/chair_v1_ours_trsm.py --workdir runs/chair_v1_ours_trsm \
-      --config.init_from=runs/chair_v1_ours
+      --config.init_from=runs/chair_v1_ours --config.data.dir=FOLDER
 
 Rate and length were fixed on 50 held-out training photos, where the encoder alone stays far ahead (docs/results.md).
 """

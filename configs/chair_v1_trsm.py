@@ -1,6 +1,7 @@
-"""Stage 2 on QMUL-Chair-V1: TRSM on the frozen encoders of a run of configs/chair_v1.py, by the paper's recipe.
+r"""Stage 2 on QMUL-Chair-V1: TRSM on the frozen encoders of a run of configs/chair_v1.py, by the paper's recipe.
 
-python main.py --config configs/chair_v1_trsm.py --workdir runs/chair_v1_trsm --config.init_from=runs/chair_v1
+  python main.py --config configs/chair_v1_trsm.py --workdir runs/chair_v1_trsm \
+      --config.init_from=runs/chair_v1 --config.data.dir=FOLDER
 """
 
 from effnet_jax.config import paper, with_trsm

@@ -1,6 +1,7 @@
-"""Stage 2 on QMUL-Chair-V2: TRSM on the frozen encoders of a run of configs/chair_v2.py, by the paper's recipe.
+r"""Stage 2 on QMUL-Chair-V2: TRSM on the frozen encoders of a run of configs/chair_v2.py, by the paper's recipe.
 
-python main.py --config configs/chair_v2_trsm.py --workdir runs/chair_v2_trsm --config.init_from=runs/chair_v2
+  python main.py --config configs/chair_v2_trsm.py --workdir runs/chair_v2_trsm \
+      --config.init_from=runs/chair_v2 --config.data.dir=FOLDER
 """
 
 from effnet_jax.config import paper, with_trsm

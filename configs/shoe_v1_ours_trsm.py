@@ -1,7 +1,7 @@
 r"""Stage 2 on QMUL-Shoe-V1: TRSM on the frozen encoder of a run of configs/shoe_v1_ours.py.
 
   python main.py --config configs/shoe_v1_ours_trsm.py --workdir runs/shoe_v1_ours_trsm \
-      --config.init_from=runs/shoe_v1_ours
+      --config.init_from=runs/shoe_v1_ours --config.data.dir=FOLDER
 
 The rate is the one fixed on the chairs, the length that of the first stage; nothing was tried on the shoes.
 """

@@ -1,6 +1,7 @@
-"""Stage 2 on QMUL-Shoe-V1: TRSM on the frozen encoders of a run of configs/shoe_v1.py, by the paper's recipe.
+r"""Stage 2 on QMUL-Shoe-V1: TRSM on the frozen encoders of a run of configs/shoe_v1.py, by the paper's recipe.
 
-python main.py --config configs/shoe_v1_trsm.py --workdir runs/shoe_v1_trsm --config.init_from=runs/shoe_v1
+  python main.py --config configs/shoe_v1_trsm.py --workdir runs/shoe_v1_trsm \
+      --config.init_from=runs/shoe_v1 --config.data.dir=FOLDER
 """
 
 from effnet_jax.config import paper, with_trsm

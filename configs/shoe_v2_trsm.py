@@ -1,6 +1,7 @@
-"""Stage 2 on QMUL-Shoe-V2: TRSM on the frozen encoders of a run of configs/shoe_v2.py, by the paper's recipe.
+r"""Stage 2 on QMUL-Shoe-V2: TRSM on the frozen encoders of a run of configs/shoe_v2.py, by the paper's recipe.
 
-python main.py --config configs/shoe_v2_trsm.py --workdir runs/shoe_v2_trsm --config.init_from=runs/shoe_v2
+  python main.py --config configs/shoe_v2_trsm.py --workdir runs/shoe_v2_trsm \
+      --config.init_from=runs/shoe_v2 --config.data.dir=FOLDER
 """
 
 from effnet_jax.config import paper, with_trsm

@@ -11,7 +11,7 @@ from effnet_jax.weights.errors import shown, some
 
 EPILOG = (
     "[bold]Examples[/bold]\n\n"
-    "effnet-jax convert best.pth chairs.safetensors    # two encoders: chairs-sketch and chairs-photo\n\n"
+    "effnet-jax convert best.pth chairs/best.safetensors    # two: best-sketch and best-photo\n\n"
     "effnet-jax convert Ti_16-i21k.npz vit.safetensors\n\n"
     "effnet-jax convert resnet50.pth --check           # only say what it is"
 )

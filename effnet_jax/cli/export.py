@@ -10,7 +10,7 @@ from effnet_jax.cli.outputs import Overwrite, check_outputs
 
 EPILOG = (
     "[bold]Examples[/bold]\n\n"
-    "effnet-jax export runs/chairs out                        # both formats, best on validation\n\n"
+    "effnet-jax export runs/chairs out                        # safetensors and stablehlo\n\n"
     "effnet-jax export runs/chairs out --format safetensors --checkpoint last"
 )
 

@@ -111,7 +111,7 @@ def _renderer(size: int) -> Callable[[bytes], bytes]:
     try:
         from resvg_py import svg_to_bytes
     except ImportError as error:
-        raise DataError('sketches as SVG need the package resvg_py: pip install "effnet_jax[svg]"') from error
+        raise DataError('sketches as SVG need the package resvg_py: pip install -e ".[svg]" in the checkout') from error
 
     def render(svg: bytes) -> bytes:
         text = svg.decode("utf-8-sig", "replace")

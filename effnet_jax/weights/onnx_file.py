@@ -37,7 +37,7 @@ def write_onnx(path: Path, embed: Embed, image_size: int, name: str, *, toleranc
     except ImportError as error:
         raise WeightsError(
             f"writing ONNX needs a converter that is not installed ({error}); in an environment of its own, "
-            'pip install "effnet_jax[onnx]" (it holds orbax-checkpoint back), or export stablehlo.'
+            'pip install -e ".[onnx]" in the checkout (it holds orbax-checkpoint back), or export stablehlo.'
         ) from error
     images = np.random.default_rng(0).integers(0, 256, (2, image_size, image_size, 3), np.uint8)
     live = np.asarray(jax.jit(embed)(images))
