@@ -68,8 +68,17 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
 def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
     """Report on the checkpoints of a run, finished or not; the `eval` section may differ from when it was trained.
 
+    Args:
+        config: that of the run, as in `train`.
+        workdir: folder of the run.
+
+    Returns:
+        The evaluations of the report, as `train` does.
+
     Raises:
         ConfigError: no run of this configuration in `workdir`, or no checkpoint yet.
+        DataError: the data set cannot be had or is faulty.
+        CheckpointError: no checkpoint can be read.
     """
     if not (Path(workdir).expanduser() / "config.json").exists():
         raise ConfigError(f"there is no run in {workdir}; train it first with --mode=train, or check --workdir.")

@@ -28,8 +28,11 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
             held out; "last" the last one; "best_on_test" the paper's optimistic choice, where the run kept it; or a
             step.
 
+    Returns:
+        Both encoders with their preprocessing and origin, and TRSM where the run is one of stage 2.
+
     Raises:
-        ValueError: no such run, no such checkpoint, or one that does not hold the model it describes (by name).
+        ValueError: no such run or checkpoint, one that is damaged, or does not hold the model that it describes.
     """
     folder, selection = choose_checkpoint(Path(run).expanduser().absolute(), choose)
     _refuse_damaged(folder, f"the checkpoint {folder} is damaged; give another of the run by its step")

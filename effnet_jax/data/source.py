@@ -132,6 +132,9 @@ def load_split(
         tfds_dir: where built sets are kept. Else `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
         split_seed: of the division by photo of a folder that has no test part.
 
+    Returns:
+        The split: ids, tags, and the true photo of each sketch; pictures are decoded when asked for.
+
     Raises:
         DataError: no such data set or split, no data, or data that cannot be used.
     """

@@ -148,6 +148,12 @@ def make_functional(config: ModelConfig) -> FunctionalEffNet:
     """Turn the module into pure functions, without allocating any parameters.
 
     The training loop carries plain dicts because they cost a fraction of the per-step overhead of module state.
+
+    Args:
+        config: backbone, heads, image size and dtype.
+
+    Returns:
+        Functions of nested dicts of parameters; each can be jitted, differentiated and vmapped.
     """
 
     def build(key: Key[Array, ""]) -> EffNet:

@@ -23,7 +23,7 @@ EMBEDDING_SIZE = 512  # z of the paper's scripts
 
 
 class Encoding(NamedTuple):
-    """What an encoder says about a batch of images.
+    """What an encoder says about b images: n tokens of width d, a feature of width f, an embedding of width z.
 
     Attributes:
         tokens: in the compute dtype. ViT: final-norm tokens, CLS first; others: the cells of the last feature map in

@@ -19,12 +19,20 @@ from effnet_jax.retrieval.scores import GALLERY_BLOCK, QUERY_BLOCK, count_better
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Where each query's true item stands among its candidates."""
+    """Where each query's true item stands among its candidates.
 
-    better: Int32[np.ndarray, " s"]  # r: items with a strictly higher score than the true one
-    tied: Int32[np.ndarray, " s"]  # t: other items with exactly the same score
-    candidates: Int32[np.ndarray, " s"]  # items that compete, the true one included
-    top_index: Int32[np.ndarray, "s k"]  # gallery rows, best first; equal scores: lower row first
+    Attributes:
+        better: items with a strictly higher score than the true one, of each of the s queries.
+        tied: other items with exactly the same score.
+        candidates: items that compete, the true one included.
+        top_index: gallery rows of the first k, best first; equal scores: lower row first.
+        top_score: their scores.
+    """
+
+    better: Int32[np.ndarray, " s"]
+    tied: Int32[np.ndarray, " s"]
+    candidates: Int32[np.ndarray, " s"]
+    top_index: Int32[np.ndarray, "s k"]
     top_score: Float32[np.ndarray, "s k"]
 
     @property
@@ -47,6 +55,10 @@ def credit_at_k(better: Int[np.ndarray, " s"], tied: Int[np.ndarray, " s"], k: i
 
 def accuracy_at_k(ranking: Ranking, k: int) -> float:
     """Share of queries, from 0 to 1, whose true item is among the first k. Ties count by their expectation.
+
+    Args:
+        ranking: of all queries.
+        k: from 1 to the size of the gallery.
 
     Raises:
         ValueError: k exceeds the gallery, where every ranking would score 100 %.

@@ -75,6 +75,9 @@ def build_catalogue(
         batch_size: photos encoded at a time.
         part_photos: photos after which they are safe on disk, and after 20 seconds; None: 1024, or 128 with tokens.
 
+    Returns:
+        What was embedded, kept and dropped, and what could not be read.
+
     Raises:
         ValueError: another build is running, encoders of another run, sources that are missing or had photos and have
             none now, not one photo, or a folder that holds something else.
