@@ -237,5 +237,5 @@ def test_a_target_that_is_taken_is_refused(tmp_path):
 
 def test_without_the_renderer_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    with pytest.raises(DataError, match=r'pip install "effnet_jax\[svg\]"'):
+    with pytest.raises(DataError, match=r'pip install -e "\.\[svg\]"'):
         prepare_qmul_v2(as_folder(tmp_path / "a", archive()), tmp_path / "out")

@@ -109,7 +109,7 @@ def test_onnx_says_what_it_needs_or_computes_the_same(tmp_path):
         import jax2onnx  # noqa: F401
         import onnxruntime
     except ImportError:
-        with pytest.raises(WeightsError, match=r"effnet_jax\[onnx\]"):
+        with pytest.raises(WeightsError, match=r"\.\[onnx\]"):
             export_encoders([encoder], tmp_path, formats=["onnx"])
         assert list(tmp_path.iterdir()) == []
         return
