@@ -97,5 +97,5 @@ def test_checkpoints_that_are_gone_are_missed(straight, settings, tmp_path, capl
     shutil.rmtree(workdir / "checkpoints")
     with caplog.at_level(logging.WARNING):
         train_here(workdir, settings)
-    assert "was trained before, but its checkpoints are gone; starting anew" in caplog.text
+    assert "was started before, but holds no checkpoint; starting anew" in caplog.text
     check_same_end(workdir, straight)
