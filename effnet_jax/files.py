@@ -1,10 +1,15 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, and that one process at a time writes."""
 
+import logging
 import os
 import shutil
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -40,3 +45,61 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def held(lock: str | os.PathLike[str], *, wait: bool) -> Iterator[bool]:
+    """Hold a lock file until the block ends; the lock is free again when its holder dies. The file stays.
+
+    Threads of one process exclude one another too, and a forked worker that outlives its parent does not go on holding.
+
+    Args:
+        lock: path of the file, in a folder that exists.
+        wait: wait for another holder, and say so, instead of raising.
+
+    Yields:
+        Whether it is held: False where the system or the storage has no such locks.
+
+    Raises:
+        BlockingIOError: another holds it; the message names the process.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield False
+        return
+    with open(lock, "a+b", buffering=0) as file:
+        _locks.add(file)
+        try:
+            yield _acquire(fcntl, file, wait)
+        finally:
+            _locks.discard(file)
+
+
+def _acquire(fcntl: Any, file: IO[bytes], wait: bool) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.seek(0)
+        holder = file.read().decode(errors="replace").strip() or "an unknown process"
+        if not wait:
+            raise BlockingIOError(holder) from None
+        log.info("waiting for %s, which holds %s", holder, file.name)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # some network file systems
+        return False
+    with suppress(OSError):  # a full disk
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    return True
+
+
+def _close_copies() -> None:
+    for file in _locks:
+        file.close()
+    _locks.clear()
+
+
+_locks: set[IO[bytes]] = set()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_copies)

@@ -1,6 +1,10 @@
+import logging
+import subprocess
+import sys
+
 import pytest
 
-from effnet_jax.files import new_folder, replacing
+from effnet_jax.files import held, new_folder, replacing
 
 
 def test_the_file_appears_whole_in_a_folder_that_is_made(tmp_path):
@@ -42,3 +46,63 @@ def test_a_new_folder_takes_the_place_of_an_empty_one_only(tmp_path):
         with pytest.raises(FileExistsError, match="new or empty"), new_folder(taken):
             pass
     assert (tmp_path / "empty" / "a").read_text() == "a"
+
+
+HOLDER = """
+import sys
+from effnet_jax.files import held
+with held(sys.argv[1], wait=False):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds `tmp_path / "lock"` until it is told to go."""
+    pytest.importorskip("fcntl")
+    command = [sys.executable, "-c", HOLDER, tmp_path / "lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_refuses_others_by_the_name_of_its_holder_and_dies_with_it(holder, tmp_path):
+    with pytest.raises(BlockingIOError, match=f"process {holder.pid} on "), held(tmp_path / "lock", wait=False):
+        pass
+    holder.kill()
+    holder.wait()
+    with held(tmp_path / "lock", wait=False) as alone:
+        assert alone
+    with held(tmp_path / "lock", wait=False) as alone:  # free after its block
+        assert alone
+
+
+def test_who_waits_for_a_lock_says_so_and_gets_it(holder, tmp_path, caplog):
+    def let_go(record):
+        if "waiting for" in record.getMessage():
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+        return True
+
+    logger = logging.getLogger("effnet_jax.files")
+    logger.addFilter(let_go)
+    try:
+        with caplog.at_level(logging.INFO), held(tmp_path / "lock", wait=True) as alone:
+            assert alone
+            assert holder.wait(10) == 0
+    finally:
+        logger.removeFilter(let_go)
+    assert f"waiting for process {holder.pid} on " in caplog.text
+
+
+def test_without_locks_nothing_is_refused(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def none(file, how):
+        raise OSError(38, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with held(tmp_path / "lock", wait=True) as alone:
+        assert not alone

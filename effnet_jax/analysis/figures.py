@@ -86,11 +86,11 @@ def _grids(source: Source) -> list[Drawn]:
     ]  # fmt: skip
     tags = sorted(set(results.tags))
     if 1 < len(tags) <= DESIGNERS:
-        for tag in tags:
+        for tag, stem in zip(tags, _stems(tags), strict=True):
             own = np.flatnonzero(np.array(results.tags) == tag)
             chosen = np.sort(np.random.default_rng(source.seed).permutation(own)[: max(2, rows // 2)])
             how = f"sketches tagged {tag} (of {len(own)}), drawn at random"
-            choices.append((f"tag_{_safe(tag)}", f"Retrieval, tag {tag}", how, chosen))
+            choices.append((stem, f"Retrieval, tag {tag}", how, chosen))
     drawn = []
     f = results.figures
     title = f"{f['dataset']}: " + "  ".join(f"Acc@{k} {100 * v['value']:.1f} %" for k, v in _accuracies(f).items())
@@ -137,8 +137,12 @@ def _accuracies(figures: Any) -> dict[str, Any]:
     return {key.partition("@")[2]: value for key, value in figures.items() if key.startswith("acc@")}
 
 
-def _safe(tag: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in tag)
+def _stems(tags: list[str]) -> list[str]:
+    """Names of files, all different, also where a file system does not tell upper from lower case."""
+    safe = ["".join(c if c.isalnum() or c in "-_" else "-" for c in tag) for tag in tags]
+    if len({name.casefold() for name in safe}) < len(safe):
+        safe = [f"{i}_{name}" for i, name in enumerate(safe, 1)]
+    return [f"tag_{name}" for name in safe]
 
 
 FIGURES: dict[str, Callable[[Source], list[Drawn]]] = {

@@ -5,7 +5,6 @@ the old set, the new one or none, never a part of one.
 """
 
 import contextlib
-import fcntl
 import importlib
 import json
 import logging
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from effnet_jax.data.folders import EXTENSIONS, FOLDERS
 from effnet_jax.data.problems import DataError
+from effnet_jax.files import held
 
 if TYPE_CHECKING:
     from tfds_builders.base import PairsBuilder, PairsConfig
@@ -90,7 +90,8 @@ def ensure_built(
     making = _new_builder(builder, config, tfds_dir)
     if source is not None:
         making.check_source(source)
-    with _locked(directory):
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with held(directory.parent / f".{directory.name}.lock", wait=True):  # one process builds a set, others wait
         if not _matches(builder, config, source, directory):
             _build(builder, config, source, directory, making)
     return directory
@@ -230,15 +231,6 @@ def _quiet_tfds() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(keep)
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """One process builds a set, others wait for it."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with open(directory.parent / f".{directory.name}.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _read_json(path: Path) -> Any:

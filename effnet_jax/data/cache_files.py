@@ -8,12 +8,14 @@ import math
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import PIL
+
+from effnet_jax.files import held
 
 LAYOUT = 1  # raise it when decoding, resizing or the files change; older files are then not used any more
 
@@ -64,7 +66,7 @@ class Store:
         found = self._open_all(shapes)
         if len(found) < len(shapes):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _alone(self.folder / f"{self.sha256[:16]}.lock") as alone:
+            with held(self.folder / f"{self.sha256[:16]}.lock", wait=True) as alone:
                 missing = {key: shape for key, shape in shapes.items() if key not in self._open_all(shapes)}
                 if alone:
                     self._remove_leftovers(missing)
@@ -137,20 +139,3 @@ def _reserve(path: Path) -> None:
                 os.posix_fallocate(file.fileno(), 0, size)
             except OSError as error:
                 raise OSError(error.errno, f"cannot reserve {size} bytes for {path}: {error.strerror}") from error
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[bool]:
-    """Wait for the lock file; it is free again when its holder dies. Yields False where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield False
-        return
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # some network file systems
-            yield False
-            return
-        yield True

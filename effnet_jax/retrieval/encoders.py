@@ -162,7 +162,7 @@ class Encoders:
         return jax.jit(embed, in_shardings=(whole, rows), out_shardings=whole)
 
 
-def load_encoders(folder: str | os.PathLike[str]) -> Encoders:
+def read_encoders(folder: str | os.PathLike[str]) -> Encoders:
     """Read what `Encoders.save` wrote.
 
     Raises:

@@ -2,11 +2,9 @@
 
 import importlib.metadata
 import json
-import os
 import platform
-import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import jax
 
 from effnet_jax.config import Config, ConfigError
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.files import replacing
+from effnet_jax.files import held, replacing
 
 # These say where and how, not what: a run may be resumed with others. The split hash guards the data itself.
 FREE_SECTIONS = ("log", "parallel")
@@ -32,32 +30,19 @@ PACKAGES = ("effnet_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 def claimed(workdir: Path) -> Iterator[None]:
     """Keep the folder for this process until the block ends, so that no second training writes into it.
 
-    The lock dies with the process, and forked workers do not have it. Where the system or the storage has no such
-    locks, nothing is refused.
+    Where the system or the storage has no locks, nothing is refused.
 
     Raises:
         ConfigError: a training holds it; the message names the process.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
     _make_folder(workdir)
-    with (workdir / LOCK).open("a+") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            file.seek(0)
+            stack.enter_context(held(workdir / LOCK, wait=False))
+        except BlockingIOError as error:
             raise ConfigError(
-                f"another training writes into {workdir} ({file.read().strip() or 'unknown process'}); wait for it, "
-                "stop it, or use another --workdir."
+                f"another training writes into {workdir} ({error}); wait for it, stop it, or use another --workdir."
             ) from None
-        except OSError:
-            pass
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
         yield
 
 

@@ -16,7 +16,7 @@ from effnet_jax.analysis.accuracy_curve import accuracy_curve
 from effnet_jax.analysis.attention_distance import layer_statistics, pixel_distance, token_distance
 from effnet_jax.analysis.attention_figures import _start
 from effnet_jax.analysis.attention_overlay import patch_attention
-from effnet_jax.analysis.figures import FIGURES, draw_figures
+from effnet_jax.analysis.figures import FIGURES, _stems, draw_figures
 from effnet_jax.analysis.report import write_report
 from effnet_jax.analysis.results import folder_of, read_results
 from effnet_jax.analysis.similarity import draw_similarities, similarities
@@ -54,6 +54,12 @@ def test_all_figures_are_drawn_as_png_and_svg(run, drawn):
             assert min(picture.size) > 300
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
         assert ElementTree.parse(svg).getroot().tag.endswith("svg")
+
+
+def test_files_of_tags_differ_also_where_case_does_not_count():
+    assert _stems(["01", "né-é"]) == ["tag_01", "tag_né-é"]
+    for tags in (["a b", "a/b", "a-b"], ["A", "a"]):
+        assert len({name.casefold() for name in _stems(tags)}) == len(tags)
 
 
 def test_the_same_figures_twice_are_the_same_bytes(run, drawn, tmp_path):

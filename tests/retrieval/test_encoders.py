@@ -7,7 +7,7 @@ import pytest
 from tiny import tiny_encoders
 
 from effnet_jax.models.effnet import make_functional
-from effnet_jax.retrieval.encoders import MODEL, WEIGHTS, flatten, load_encoders, read_fingerprint
+from effnet_jax.retrieval.encoders import MODEL, WEIGHTS, flatten, read_encoders, read_fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_batches_do_not_matter(encoders, images):
 def test_saved_and_loaded_they_are_the_same(images, tmp_path, shared):
     encoders = tiny_encoders(shared_encoders=shared, stem="conv")
     encoders.save(tmp_path)
-    loaded = load_encoders(tmp_path)
+    loaded = read_encoders(tmp_path)
     assert (loaded.config, loaded.preprocessing) == (encoders.config, encoders.preprocessing)
     assert loaded.fingerprint == encoders.fingerprint == read_fingerprint(tmp_path)
     assert flatten(loaded.params).keys() == flatten(encoders.params).keys()
@@ -63,7 +63,7 @@ def test_fingerprint_follows_what_decides_an_embedding(encoders):
 
 def test_damaged_and_mixed_folders_are_refused(encoders, tmp_path):
     with pytest.raises(ValueError, match="does not hold encoders"):
-        load_encoders(tmp_path)
+        read_encoders(tmp_path)
     with pytest.raises(ValueError, match="does not hold encoders"):
         read_fingerprint(tmp_path)
     encoders.save(tmp_path)
@@ -71,13 +71,13 @@ def test_damaged_and_mixed_folders_are_refused(encoders, tmp_path):
     tiny_encoders(1).save(other)
     (other / WEIGHTS).replace(tmp_path / WEIGHTS)
     with pytest.raises(ValueError, match="mixes two models"):
-        load_encoders(tmp_path)
+        read_encoders(tmp_path)
     (tmp_path / WEIGHTS).write_bytes(b"short")
     with pytest.raises(ValueError, match="does not hold encoders"):
-        load_encoders(tmp_path)
+        read_encoders(tmp_path)
     encoders.save(tmp_path)
     content = json.loads((tmp_path / MODEL).read_text())
     content["model"]["gadget"] = 3
     (tmp_path / MODEL).write_text(json.dumps(content))
     with pytest.raises(ValueError, match="gadget does not exist"):
-        load_encoders(tmp_path)
+        read_encoders(tmp_path)

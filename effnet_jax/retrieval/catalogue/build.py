@@ -6,16 +6,17 @@ import os
 import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from effnet_jax.files import held
 from effnet_jax.retrieval.catalogue import files, part_files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
 from effnet_jax.retrieval.catalogue.owned import LOCK, check_place, generations, remove_if_nothing, remove_unused
 from effnet_jax.retrieval.catalogue.parts import PartWriter
 from effnet_jax.retrieval.catalogue.scan import PhotoPath, absolute, find_photos
 from effnet_jax.retrieval.catalogue.sources import choose_sources, nothing_found, refuse_emptied
-from effnet_jax.retrieval.encoders import Encoders, load_encoders
+from effnet_jax.retrieval.encoders import Encoders, read_encoders
 from effnet_jax.training.interrupt import Interrupt
 
 PART_PHOTOS = 1024  # embedded photos after which they are safe on disk; with tokens an eighth of it
@@ -151,7 +152,7 @@ def _claim(folder: Path, manifest: Manifest | None, encoders: Encoders | None) -
         encoders.save(place)  # nothing was embedded yet
         return encoders
     try:
-        ours = load_encoders(place)
+        ours = read_encoders(place)
     except ValueError:
         if encoders is None or manifest is None or encoders.fingerprint != manifest.fingerprint:
             raise
@@ -195,18 +196,11 @@ def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[st
 @contextmanager
 def _alone(folder: Path, fresh: bool) -> Iterator[None]:
     """Hold the index alone; the lock is free again when its holder dies. A fresh folder that got nothing goes."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with open(folder / LOCK, "w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(held(folder / LOCK, wait=False))
         except BlockingIOError as error:
-            raise ValueError(f"another effnet-jax embed is writing {folder}; wait for it.") from error
-        except OSError:  # some network file systems have no locks
-            pass
+            raise ValueError(f"another effnet-jax embed is writing {folder} ({error}); wait for it.") from None
         try:
             yield
         finally:

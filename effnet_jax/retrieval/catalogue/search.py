@@ -16,7 +16,7 @@ from effnet_jax.data.preprocessing import resize
 from effnet_jax.retrieval.catalogue import files, part_files
 from effnet_jax.retrieval.catalogue.files import Manifest, Table
 from effnet_jax.retrieval.catalogue.picture import Picture, read_picture
-from effnet_jax.retrieval.encoders import Encoders, load_encoders, read_fingerprint
+from effnet_jax.retrieval.encoders import Encoders, read_encoders, read_fingerprint
 from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
 OK, MISSING, CHANGED = "ok", "missing", "changed"
@@ -86,7 +86,7 @@ class Catalogue:
     @cached_property
     def encoders(self) -> Encoders:
         """The encoders that the index was made with; read when first needed."""
-        return load_encoders(self.folder / files.MODEL)
+        return read_encoders(self.folder / files.MODEL)
 
     @property
     def embeddings(self) -> Float16[np.ndarray, "n z"]:

@@ -10,7 +10,7 @@ from effnet_jax.data.preprocessing import resize
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
 from effnet_jax.retrieval.catalogue.build import build_catalogue
 from effnet_jax.retrieval.catalogue.search import Catalogue
-from effnet_jax.retrieval.encoders import PairModule, load_encoders
+from effnet_jax.retrieval.encoders import PairModule, read_encoders
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_shortlist_is_never_shorter_than_what_is_asked_for(index):
 
 
 def test_saved_with_the_index(index, stage_2):
-    loaded = load_encoders(index / "model")
+    loaded = read_encoders(index / "model")
     assert loaded.fingerprint == stage_2[0].fingerprint == tiny_encoders().fingerprint
     assert loaded.pair_module is not None
     assert loaded.pair_module.config == stage_2[0].pair_module.config
