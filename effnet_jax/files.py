@@ -4,12 +4,17 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 log = logging.getLogger(__name__)
+
+# What zipfile raises on a damaged archive; RuntimeError where it is encrypted or packed in a way that is not known.
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 
 @contextmanager
@@ -48,20 +53,17 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def held(lock: str | os.PathLike[str], *, wait: bool) -> Iterator[bool]:
+def held(lock: str | os.PathLike[str], *, refuse: Callable[[str], Exception] | None = None) -> Iterator[bool]:
     """Hold a lock file until the block ends; the lock is free again when its holder dies. The file stays.
 
     Threads of one process exclude one another too, and a forked worker that outlives its parent does not go on holding.
 
     Args:
         lock: path of the file, in a folder that exists.
-        wait: wait for another holder, and say so, instead of raising.
+        refuse: makes the error to raise where another holds it, from the name of that process; None: wait, and say so.
 
     Yields:
         Whether it is held: False where the system or the storage has no such locks.
-
-    Raises:
-        BlockingIOError: another holds it; the message names the process.
     """
     try:
         import fcntl
@@ -71,19 +73,19 @@ def held(lock: str | os.PathLike[str], *, wait: bool) -> Iterator[bool]:
     with open(lock, "a+b", buffering=0) as file:
         _locks.add(file)
         try:
-            yield _acquire(fcntl, file, wait)
+            yield _acquire(fcntl, file, refuse)
         finally:
             _locks.discard(file)
 
 
-def _acquire(fcntl: Any, file: IO[bytes], wait: bool) -> bool:
+def _acquire(fcntl: Any, file: IO[bytes], refuse: Callable[[str], Exception] | None) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         file.seek(0)
         holder = file.read().decode(errors="replace").strip() or "an unknown process"
-        if not wait:
-            raise BlockingIOError(holder) from None
+        if refuse is not None:
+            raise refuse(holder) from None
         log.info("waiting for %s, which holds %s", holder, file.name)
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:  # some network file systems

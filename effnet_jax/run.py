@@ -80,9 +80,10 @@ def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list
         DataError: the data set cannot be had or is faulty.
         CheckpointError: no checkpoint can be read.
     """
-    if not (Path(workdir).expanduser() / "config.json").exists():
+    workdir = Path(workdir).expanduser()
+    if not (workdir / "config.json").exists():
         raise ConfigError(f"there is no run in {workdir}; train it first with --mode=train, or check --workdir.")
-    if not has_checkpoints(Path(workdir).expanduser()):
+    if not has_checkpoints(workdir):
         raise ConfigError(f"{workdir} has no checkpoint yet; wait for the first, or train it with --mode=train.")
     experiment = prepare(config, workdir, free_sections=(*FREE_SECTIONS, "eval"))
     with experiment.checkpoints() as checkpoints:

@@ -12,7 +12,7 @@ from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.retrieval.encoders import NO_EFFECT, Encoders, PairModule, read_model_config
-from effnet_jax.training.integrity import damage
+from effnet_jax.training.integrity import refuse_damaged
 from effnet_jax.training.saved import ON_TEST, ON_VALIDATION, read_about, read_metrics, read_tree
 from effnet_jax.training.workdir import CHECKPOINTS
 
@@ -35,7 +35,7 @@ def trained_encoders(run: str | os.PathLike[str], choose: str = "best") -> Encod
         ValueError: no such run or checkpoint, one that is damaged, or does not hold the model that it describes.
     """
     folder, selection = choose_checkpoint(Path(run).expanduser().absolute(), choose)
-    _refuse_damaged(folder, f"the checkpoint {folder} is damaged; give another of the run by its step")
+    refuse_damaged(folder, f"the checkpoint {folder} is damaged; give another of the run by its step")
     about = read_about(folder)
     problems = [f"it says nothing about {part}" for part in ("model", "preprocessing") if part not in about]
     if problems:
@@ -65,7 +65,7 @@ def _read_params(folder: Path, about: dict[str, Any], like: dict[str, Any]) -> d
     """A run of stage 2 keeps its frozen encoders beside its checkpoints."""
     if about.get("trsm", {}).get("enabled"):
         encoders = folder.parent.parent / "encoders"
-        _refuse_damaged(encoders, f"the frozen encoders in {encoders} are damaged; copy them back, or train again")
+        refuse_damaged(encoders, f"the frozen encoders in {encoders} are damaged; copy them back, or train again")
         return read_tree(encoders, (), like)
     return read_tree(folder / "state", ("params", "model"), like)
 
@@ -111,11 +111,6 @@ def choose_checkpoint(run: Path, choose: str) -> tuple[Path, str]:
     if choose == "best_on_test":
         raise ValueError(f"{run} measured no checkpoint on the test set; train it with --config.eval.best_on_test.")
     return steps[max(steps)], "last"
-
-
-def _refuse_damaged(folder: Path, sentence: str) -> None:
-    if damaged := damage(folder):
-        raise ValueError("\n".join([f"{sentence}:", *(f"  {problem}" for problem in damaged)]))
 
 
 def _refuse_mixed(folder: Path, about: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def test_a_new_folder_takes_the_place_of_an_empty_one_only(tmp_path):
 HOLDER = """
 import sys
 from effnet_jax.files import held
-with held(sys.argv[1], wait=False):
+with held(sys.argv[1], refuse=BlockingIOError):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -69,13 +69,14 @@ def holder(tmp_path):
 
 
 def test_a_lock_refuses_others_by_the_name_of_its_holder_and_dies_with_it(holder, tmp_path):
-    with pytest.raises(BlockingIOError, match=f"process {holder.pid} on "), held(tmp_path / "lock", wait=False):
+    lock = tmp_path / "lock"
+    with pytest.raises(BlockingIOError, match=f"process {holder.pid} on "), held(lock, refuse=BlockingIOError):
         pass
     holder.kill()
     holder.wait()
-    with held(tmp_path / "lock", wait=False) as alone:
+    with held(lock, refuse=BlockingIOError) as alone:
         assert alone
-    with held(tmp_path / "lock", wait=False) as alone:  # free after its block
+    with held(lock, refuse=BlockingIOError) as alone:  # free after its block
         assert alone
 
 
@@ -89,7 +90,7 @@ def test_who_waits_for_a_lock_says_so_and_gets_it(holder, tmp_path, caplog):
     logger = logging.getLogger("effnet_jax.files")
     logger.addFilter(let_go)
     try:
-        with caplog.at_level(logging.INFO), held(tmp_path / "lock", wait=True) as alone:
+        with caplog.at_level(logging.INFO), held(tmp_path / "lock") as alone:
             assert alone
             assert holder.wait(10) == 0
     finally:
@@ -104,5 +105,5 @@ def test_without_locks_nothing_is_refused(tmp_path, monkeypatch):
         raise OSError(38, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with held(tmp_path / "lock", wait=True) as alone:
+    with held(tmp_path / "lock") as alone:
         assert not alone

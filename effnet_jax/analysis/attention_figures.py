@@ -1,5 +1,6 @@
 """Attention of a run's encoders: how far it reaches before and after training, and where it looks."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,10 +11,10 @@ from effnet_jax.analysis.attention_distance import draw_attention_distance, pixe
 from effnet_jax.analysis.attention_overlay import draw_attention, patch_attention
 from effnet_jax.analysis.source import Drawn, Source
 from effnet_jax.data.preprocessing import normalise, resize
-from effnet_jax.experiment import Experiment
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.sharding import make_mesh
-from effnet_jax.stages.alignment import alignment_stage
+from effnet_jax.stages.alignment import pretrained_variables
+from effnet_jax.training.objective import init_variables
 
 PAIRS = 64  # sketches, and their photos, over which the attention distance is averaged
 BATCH = 8  # attention maps are large: 12 layers of 197 x 197 for 12 heads are 22 MB a picture
@@ -80,11 +81,9 @@ def _start(source: Source) -> tuple[Any, str]:
     config = source.config
     if config.trsm.enabled:
         return None, "The encoders of a stage-2 run are frozen."
-    model, like = make_functional(config.model), source.encoders.preprocessing
-    experiment = Experiment(config, source.results.run, make_mesh(), {}, like, model, 1.0, total_steps=10**9)
+    key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))[0]  # as effnet_jax.run does
     try:
-        stage = alignment_stage(experiment)
-        key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))[0]  # as effnet_jax.run does
-        return stage.pretrained(jax.jit(stage.init)(key)).params["model"], ""
+        fresh = jax.jit(partial(init_variables, make_functional(config.model), config))(key)
+        return pretrained_variables(config.model, make_mesh(), fresh).params["model"], ""
     except ValueError as error:
         return None, f"Before training is not shown: {error}"

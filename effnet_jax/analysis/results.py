@@ -3,16 +3,15 @@
 import csv
 import json
 import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from effnet_jax.files import DAMAGED_ZIP
 from effnet_jax.retrieval.ranking import Ranking
 
 PREFERRED = ("best_on_validation", "last")
@@ -153,7 +152,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {key: arrays[key] for key in ARRAYS}
     except FileNotFoundError as error:
         raise ValueError(f"{path} is gone; evaluate the run again.") from error
-    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, *DAMAGED_ZIP) as error:
         raise ValueError(f"{path} is damaged ({error}); evaluate the run again.") from error
 
 

@@ -91,7 +91,7 @@ def ensure_built(
     if source is not None:
         making.check_source(source)
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with held(directory.parent / f".{directory.name}.lock", wait=True):  # one process builds a set, others wait
+    with held(directory.parent / f".{directory.name}.lock"):  # one process builds a set, others wait
         if not _matches(builder, config, source, directory):
             _build(builder, config, source, directory, making)
     return directory

@@ -91,9 +91,9 @@ class ImageCache:
         self, role: Role, rows: Int[np.ndarray, " b"], sizes: Sequence[int]
     ) -> dict[int, UInt8[np.ndarray, "b _ _ 3"]]:
         """Give some images at several sizes; what is not kept is decoded once for all of the sizes."""
-        views = {size: self._rows(role, size) for size in sizes}
         if not sizes:
             return {}
+        views = {size: self._rows(role, size) for size in sizes}
         if self.mode != "none":
             return {size: view[rows] for size, view in views.items()}
         decoded = [_decode(self.split, role, int(i)) for i in rows]

@@ -66,7 +66,7 @@ class Store:
         found = self._open_all(shapes)
         if len(found) < len(shapes):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with held(self.folder / f"{self.sha256[:16]}.lock", wait=True) as alone:
+            with held(self.folder / f"{self.sha256[:16]}.lock") as alone:
                 missing = {key: shape for key, shape in shapes.items() if key not in self._open_all(shapes)}
                 if alone:
                     self._remove_leftovers(missing)

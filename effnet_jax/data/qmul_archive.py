@@ -6,7 +6,6 @@ training and test. The parts are found by what they contain, not by where they l
 
 import os
 import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from effnet_jax.data.folders import EXTENSIONS, is_picture_name, split_sketch_name
 from effnet_jax.data.problems import DataError
+from effnet_jax.files import DAMAGED_ZIP
 
 Files = Mapping[PurePosixPath, Callable[[], bytes]]
 """What an archive holds, by its path inside."""
@@ -80,7 +80,7 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Files]:
 def _whole(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED_ZIP as error:
         raise DataError(f"{path} is damaged or cut off ({error}); fetch it again") from error
 
 

@@ -2,14 +2,13 @@
 
 import hashlib
 import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from effnet_jax.files import DAMAGED_ZIP
 from effnet_jax.retrieval.metrics import KS, photo_to_sketch, summarise
 from effnet_jax.retrieval.ranking import Ranking, rank_gallery
 from effnet_jax.retrieval.report import Evaluation, write_metrics, write_ranks
@@ -75,7 +74,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in (*ARRAYS, "tags") if name in file.files}
-    except (ValueError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (ValueError, AttributeError, TypeError, *DAMAGED_ZIP) as error:
         raise ValueError(
             f"{path} is not a .npz file of plain arrays ({error}). Save ids as text, np.array(ids, str), not objects."
         ) from error

@@ -3,12 +3,15 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
+from effnet_jax.config import ModelConfig
 from effnet_jax.data.pipeline import train_batches
 from effnet_jax.data.preprocessing import source_size
 from effnet_jax.experiment import Experiment
@@ -28,18 +31,6 @@ def alignment_stage(experiment: Experiment) -> Stage:
     config, model = experiment.config, experiment.model
     embed = Embedder(model, experiment.preprocessing, experiment.mesh, config.eval.batch_size)
 
-    def pretrained(fresh: Variables) -> Variables:
-        if config.model.weights == "none":
-            return fresh
-        # the same pretrained backbone in every encoder; heads stay random unless the file has them
-        model, stats = jax.device_get(gathered((fresh.params["model"], fresh.batch_stats), experiment.mesh))
-        loaded = first_then_rest("loading model.weights", lambda: load_encoders(config.model, model, stats))
-        if jax.process_count() > 1:
-            check_same("the content of model.weights", _digest(loaded))
-        lies = jax.tree.map(lambda x: x.sharding, (fresh.params["model"], fresh.batch_stats))
-        encoders, batch_stats = put(loaded, lies)
-        return Variables({**fresh.params, "model": encoders}, batch_stats)
-
     def batches(start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
         names = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
         views = {d: tuple(names[d][i] for i in wanted_views(config.loss, d)) for d in names}
@@ -50,19 +41,36 @@ def alignment_stage(experiment: Experiment) -> Stage:
         embeddings = embed(variables.params["model"], images, variables.batch_stats)
         return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index), embeddings)
 
-    def init(key: Key[Array, ""]) -> Variables:
-        return init_variables(model, config, key)
-
+    init = partial(init_variables, model, config)
     return Stage(
         init=init,
         state=abstract_state(experiment, init),
-        pretrained=pretrained,
+        pretrained=partial(pretrained_variables, config.model, experiment.mesh),
         objective=make_alignment_objective(config, model, experiment.preprocessing),
         batches=batches,
         rank=rank,
         step_flops=lambda: step_flops(config),
         selection_protocol="encoder",
     )
+
+
+def pretrained_variables(config: ModelConfig, mesh: Mesh, fresh: Variables) -> Variables:
+    """Give fresh variables the weights that `model.weights` names; they lie on the mesh as before.
+
+    Every encoder gets the same pretrained backbone; heads stay random unless the file has them.
+
+    Raises:
+        WeightsError: weights that are not there or do not fit.
+    """
+    if config.weights == "none":
+        return fresh
+    model, stats = jax.device_get(gathered((fresh.params["model"], fresh.batch_stats), mesh))
+    loaded = first_then_rest("loading model.weights", lambda: load_encoders(config, model, stats))
+    if jax.process_count() > 1:
+        check_same("the content of model.weights", _digest(loaded))
+    lies = jax.tree.map(lambda x: x.sharding, (fresh.params["model"], fresh.batch_stats))
+    encoders, batch_stats = put(loaded, lies)
+    return Variables({**fresh.params, "model": encoders}, batch_stats)
 
 
 def _digest(tree: Any) -> str:

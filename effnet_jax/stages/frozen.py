@@ -14,7 +14,7 @@ from effnet_jax.hosts import only_first, say_to_all
 from effnet_jax.sharding import replicated
 from effnet_jax.stages.stage import fresh_state
 from effnet_jax.training.checkpoints import Checkpoints
-from effnet_jax.training.integrity import damage, write_listing
+from effnet_jax.training.integrity import refuse_damaged, write_listing
 from effnet_jax.training.objective import init_variables
 from effnet_jax.training.saved import ON_VALIDATION, abstract, restore_tree, save_tree
 from effnet_jax.training.step import Params
@@ -43,11 +43,7 @@ def frozen_encoders(experiment: Experiment) -> Params:
     def needed() -> str:
         theirs = json.loads(record.read_text()) if record.exists() else {}
         if _filled(theirs.get("wanted", {})) == wanted:  # the record comes last, so an unfinished copy has none
-            if problems := damage(folder):
-                raise ConfigError(
-                    f"{folder} is damaged; restore it, or start again in another --workdir:\n"
-                    + "\n".join(f"  {problem}" for problem in problems)
-                )
+            refuse_damaged(folder, f"{folder} is damaged; restore it, or start again in another --workdir", ConfigError)
             return ""
         if has_checkpoints(experiment.workdir):
             raise ConfigError(

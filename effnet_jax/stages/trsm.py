@@ -1,7 +1,7 @@
 """Stage 2: TRSM on the frozen encoders of a stage-1 run."""
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from jaxtyping import Array, Key
@@ -84,9 +84,7 @@ def trsm_stage(experiment: Experiment) -> Stage:
         )
         return Ranked(ranking, notes=(note,))
 
-    def init(key: Key[Array, ""]) -> Variables:
-        return init_trsm_variables(trsm, config, key)
-
+    init = partial(init_trsm_variables, trsm, config)
     return Stage(
         init=init,
         state=abstract_state(experiment, init),

@@ -42,6 +42,12 @@ def damage(folder: Path) -> list[str]:
     return problems
 
 
+def refuse_damaged(folder: Path, sentence: str, kind: type[Exception] = ValueError) -> None:
+    """Raise an error that begins with a sentence and lists what is wrong with a folder, if anything is."""
+    if problems := damage(folder):
+        raise kind("\n".join([f"{sentence}:", *(f"  {problem}" for problem in problems)]))
+
+
 def _files(folder: Path) -> dict[str, Path]:
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {name: path for name, path in found.items() if path.name not in (*_LATER, LISTING)}

@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,13 @@ def claimed(workdir: Path) -> Iterator[None]:
         ConfigError: a training holds it; the message names the process.
     """
     _make_folder(workdir)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held(workdir / LOCK, wait=False))
-        except BlockingIOError as error:
-            raise ConfigError(
-                f"another training writes into {workdir} ({error}); wait for it, stop it, or use another --workdir."
-            ) from None
+
+    def refuse(holder: str) -> ConfigError:
+        return ConfigError(
+            f"another training writes into {workdir} ({holder}); wait for it, stop it, or use another --workdir."
+        )
+
+    with held(workdir / LOCK, refuse=refuse):
         yield
 
 

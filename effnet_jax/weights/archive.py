@@ -2,18 +2,15 @@
 
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
+from effnet_jax.files import DAMAGED_ZIP
 from effnet_jax.weights.errors import WeightsError, listing, shown
 
 MAX_ENTRIES = 20_000
 MAX_GROWTH = 20  # times that a compressed entry may grow; numbers hardly compress
 SLACK = 64 * 2**20  # bytes that small, very regular entries may grow besides
-DAMAGED = (
-    zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, OSError, EOFError, struct.error, zlib.error,
-    OverflowError, IndexError, KeyError, MemoryError,
-)  # fmt: skip
+DAMAGED = (*DAMAGED_ZIP, ValueError, OSError, struct.error, OverflowError, IndexError, KeyError, MemoryError)
 
 
 class Archive:

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from effnet_jax.files import held
@@ -196,11 +196,11 @@ def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[st
 @contextmanager
 def _alone(folder: Path, fresh: bool) -> Iterator[None]:
     """Hold the index alone; the lock is free again when its holder dies. A fresh folder that got nothing goes."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(held(folder / LOCK, wait=False))
-        except BlockingIOError as error:
-            raise ValueError(f"another effnet-jax embed is writing {folder} ({error}); wait for it.") from None
+
+    def refuse(holder: str) -> ValueError:
+        return ValueError(f"another effnet-jax embed is writing {folder} ({holder}); wait for it.")
+
+    with held(folder / LOCK, refuse=refuse):
         try:
             yield
         finally:
