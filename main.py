@@ -17,8 +17,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from effnet_jax.cli import cluster
-from effnet_jax.cli.memory import out_of_memory
 from effnet_jax.cli.parsing import USAGE, parse, say
+from effnet_jax.runtime.memory import out_of_memory
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, e.g. configs/demo.py.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")

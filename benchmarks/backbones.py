@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.models.builders import BACKBONES
 from effnet_jax.models.effnet import make_functional
+from effnet_jax.models.presets import BACKBONES
 
 THEIRS = {
     "vit": "{}_patch16_224", "swin": "{}_patch4_window7_224", "convnext": "{}", "vgg16": "{}", "resnet18": "{}",

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_jax.retrieval.catalogue import files
-from effnet_jax.retrieval.catalogue.search import Catalogue
+from effnet_jax.catalogue import layout
+from effnet_jax.catalogue.catalogue import Catalogue
 from effnet_jax.retrieval.top_k import Blocks, top_k
 
 WIDTH, REPEATS = 512, 7
@@ -73,16 +73,16 @@ def check_first(vectors, query, index):
 def opening(folder, count):
     """How long opening an index takes: its maps, not its contents."""
     index = folder / "made"
-    (index / files.MODEL).mkdir(parents=True)
-    (index / files.MODEL / "model.json").write_text('{"fingerprint": "made"}')
-    embeddings, photos, paths = files.generation_files(index, 1)
+    (index / layout.MODEL).mkdir(parents=True)
+    (index / layout.MODEL / "model.json").write_text('{"fingerprint": "made"}')
+    embeddings, photos, paths = layout.generation_files(index, 1)
     make_vectors(embeddings, count)
     names = [f"/photos/{i:09d}.jpg".encode() for i in range(count)]
-    table = np.zeros(count, files.PHOTO)
+    table = np.zeros(count, layout.PHOTO)
     table["path_end"] = np.cumsum([len(name) for name in names])
     np.save(photos, table)
     paths.write_bytes(b"".join(names))
-    files.write_manifest(index, files.Manifest(1, count, WIDTH, False, (), (), "made", "2000-01-01T00:00:00"))
+    layout.write_manifest(index, layout.Manifest(1, count, WIDTH, False, (), (), "made", "2000-01-01T00:00:00"))
     seconds = []
     for _ in range(REPEATS):
         start = time.perf_counter()

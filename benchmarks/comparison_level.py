@@ -14,7 +14,7 @@ import time
 import numpy as np
 from scipy.special import ndtri
 
-from effnet_jax.analysis.paired import paired_difference
+from effnet_jax.retrieval.difference import paired_difference
 
 SHAPES = {"120 photos, 275 sketches": (120, 275), "97 photos, 97 sketches": (97, 97), "200 photos, 666": (200, 666)}
 ACCURACIES = ((0.40, 0.40), (0.70, 0.70), (0.70, 0.75), (0.94, 0.94), (0.94, 0.97))

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from effnet_jax.data.doctor import examine, list_folder
-from effnet_jax.data.doctor.duplicates import ALIKE, alike_pairs, edge_directions
-from effnet_jax.data.doctor.listing import PHOTO
-from effnet_jax.data.doctor.pictures import _views, look_at
-from effnet_jax.data.progress import in_threads, track
+from effnet_jax.doctor import examine, list_folder
+from effnet_jax.doctor.duplicates import ALIKE, alike_pairs, edge_directions
+from effnet_jax.doctor.listing import PHOTO
+from effnet_jax.doctor.pictures import _views, look_at
+from effnet_jax.runtime.progress import in_threads, track
 
 SHAPE = {"train": (5982, 1800), "test": (666, 200)}
 

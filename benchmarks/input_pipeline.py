@@ -166,7 +166,7 @@ def main() -> None:
 
 def run(data: Path, scratch: Path, batches: int, rounds: int, stack: contextlib.ExitStack) -> None:
     """Measure every loader in turn, several times over, and print medians."""
-    from effnet_jax.data.source import load_split
+    from effnet_jax.data.split import load_split
 
     split = load_split("sketch_photo_folder", "train", source_dir=str(data), tfds_dir=str(scratch / "tfds"))
     files = {folder: {f.stem: f for f in (data / folder).iterdir()} for folder in ("trainA", "trainB")}

@@ -19,8 +19,8 @@ from train_step import product_speed
 
 from effnet_jax.config import Config, ModelConfig, TrsmConfig
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
-from effnet_jax.retrieval.pair_scoring import PairScorer
-from effnet_jax.sharding import make_mesh
+from effnet_jax.runtime.sharding import make_mesh
+from effnet_jax.stages.trsm.pair_scoring import PairScorer
 
 TOKENS, PLAIN_BATCH = 197, 8
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 FIRST_STEP = """
 import sys
-from effnet_jax.compilation_cache import use_compilation_cache
+from effnet_jax.runtime.compilation_cache import use_compilation_cache
 use_compilation_cache(sys.argv[1])
 import train_step
 if sys.argv[2] != "0":

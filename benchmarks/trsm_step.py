@@ -20,13 +20,13 @@ from effnet_jax.config import Config, ModelConfig, TrsmConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
-from effnet_jax.sharding import make_mesh, put_batch, replicated
+from effnet_jax.runs.state import make_state
+from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated
+from effnet_jax.stages.trsm.token_batches import make_view_encoder
+from effnet_jax.stages.trsm.trsm_objective import init_trsm_variables, make_trsm_objective
+from effnet_jax.stages.views import AUGMENTED
 from effnet_jax.training.optim import make_optimizer
-from effnet_jax.training.state import make_state
 from effnet_jax.training.step import make_train_step
-from effnet_jax.training.token_batches import make_view_encoder
-from effnet_jax.training.trsm_objective import init_trsm_variables, make_trsm_objective
-from effnet_jax.training.views import AUGMENTED
 
 
 def main() -> None:

@@ -10,9 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from effnet_jax.catalogue.build import build_catalogue
+    from effnet_jax.catalogue.catalogue import Catalogue
     from effnet_jax.config import Config, ConfigError
     from effnet_jax.data.preprocessing import Preprocessing
-    from effnet_jax.data.source import Split, load_split
+    from effnet_jax.data.split import Split, load_split
     from effnet_jax.losses import alignment_loss, info_nce
     from effnet_jax.models.convnext import ConvNeXt
     from effnet_jax.models.effnet import EffNet, FunctionalEffNet, make_functional
@@ -22,15 +24,13 @@ if TYPE_CHECKING:
     from effnet_jax.models.swin import Swin
     from effnet_jax.models.vgg import VGG16
     from effnet_jax.models.vit import ViT
-    from effnet_jax.retrieval.catalogue.build import build_catalogue
-    from effnet_jax.retrieval.catalogue.search import Catalogue
     from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_gallery
     from effnet_jax.run import evaluate, train
-    from effnet_jax.trained import trained_encoders
+    from effnet_jax.runs.trained import trained_encoders
     from effnet_jax.weights.load import load_encoder
 
 _HOMES = {
-    "Catalogue": "retrieval.catalogue.search",
+    "Catalogue": "catalogue.catalogue",
     "Config": "config",
     "ConfigError": "config",
     "ConvNeXt": "models.convnext",
@@ -42,21 +42,21 @@ _HOMES = {
     "Preprocessing": "data.preprocessing",
     "Ranking": "retrieval.ranking",
     "ResNet": "models.resnet",
-    "Split": "data.source",
+    "Split": "data.split",
     "Swin": "models.swin",
     "VGG16": "models.vgg",
     "ViT": "models.vit",
     "accuracy_at_k": "retrieval.ranking",
     "alignment_loss": "losses",
-    "build_catalogue": "retrieval.catalogue.build",
+    "build_catalogue": "catalogue.build",
     "evaluate": "run",
     "info_nce": "losses",
     "load_encoder": "weights.load",
-    "load_split": "data.source",
+    "load_split": "data.split",
     "make_functional": "models.effnet",
     "rank_gallery": "retrieval.ranking",
     "train": "run",
-    "trained_encoders": "trained",
+    "trained_encoders": "runs.trained",
 }
 
 __all__ = [

@@ -5,9 +5,9 @@ import dataclasses
 from effnet_jax.config import Config, ModelConfig
 from effnet_jax.models.attention import ATTENTION
 from effnet_jax.models.backbone import size_problem
-from effnet_jax.models.builders import BACKBONES, HAS_BATCH_NORMS
 from effnet_jax.models.encoder import POOLING
 from effnet_jax.models.mstr import recycling_problem
+from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS
 
 PROTOCOLS = ("encoder", "rerank", "all_pairs", "paired")
 

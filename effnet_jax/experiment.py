@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from effnet_jax.compilation_cache import use_compilation_cache
 from effnet_jax.config import Config, ConfigError, Settings
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.data.source import Split, load_split
-from effnet_jax.hosts import all_hosts, check_same, first_then_rest, only_first, say_to_all
+from effnet_jax.data.split import Split, load_split
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
-from effnet_jax.sharding import make_mesh
-from effnet_jax.training.checkpoints import Checkpoints
-from effnet_jax.training.saved import ON_TEST, ON_VALIDATION
-from effnet_jax.training.workdir import CHECKPOINTS, FREE_SECTIONS, claimed, open_workdir, record_splits
+from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runs.saved import ON_TEST, ON_VALIDATION
+from effnet_jax.runs.workdir import CHECKPOINTS, FREE_SECTIONS, claimed, open_workdir, record_splits
+from effnet_jax.runtime.compilation_cache import use_compilation_cache
+from effnet_jax.runtime.hosts import all_hosts, check_same, first_then_rest, only_first, say_to_all
+from effnet_jax.runtime.sharding import make_mesh
 
 MIN_VALIDATION_PHOTOS = 20
 CACHE_DIR = "~/.cache/effnet_jax"

@@ -4,17 +4,17 @@ import functools
 from pathlib import Path
 
 from effnet_jax.config import ConfigError, EvalConfig
-from effnet_jax.data.source import Split
+from effnet_jax.data.split import Split
+from effnet_jax.encoders.evaluator import save_embeddings
 from effnet_jax.experiment import Experiment
-from effnet_jax.hosts import is_first, only_first
-from effnet_jax.retrieval.evaluator import save_embeddings
+from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations, write_metrics, write_ranks
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, summarise
 from effnet_jax.retrieval.ranking import Ranking
-from effnet_jax.retrieval.report import Evaluation, print_evaluations, write_metrics, write_ranks
-from effnet_jax.sharding import gathered
+from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runs.saved import ON_TEST, ON_VALIDATION
+from effnet_jax.runtime.hosts import is_first, only_first
+from effnet_jax.runtime.sharding import gathered
 from effnet_jax.stages.stage import Ranked, Stage
-from effnet_jax.training.checkpoints import Checkpoints
-from effnet_jax.training.saved import ON_TEST, ON_VALIDATION
 
 
 def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> list[Evaluation]:
@@ -101,7 +101,7 @@ def draw_grid(path: Path, evaluation: Evaluation, ranking: Ranking, split: Split
     """Draw the retrieval grid of some sketches, drawn at random by the run's seed, under the figures they belong to."""
     if not rows:
         return
-    from effnet_jax.analysis.grid import retrieval_grid, select_queries
+    from effnet_jax.figures.grid import retrieval_grid, select_queries
 
     summary = evaluation.summary
     figures = "  ".join(f"Acc@{k} {measure} %" for k, measure in summary.accuracy.items())

@@ -12,26 +12,26 @@ import numpy as np
 
 from effnet_jax.config import Config, ConfigError, Settings
 from effnet_jax.experiment import Experiment, prepare
-from effnet_jax.hosts import is_first
 from effnet_jax.models.attention import choose_attention
 from effnet_jax.models.vit import PRESETS
 from effnet_jax.reporting import report
-from effnet_jax.retrieval.embeddings import evaluate_embeddings
+from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import accuracy_at_k
-from effnet_jax.retrieval.report import Evaluation, print_evaluations
-from effnet_jax.sharding import check_divisible, gathered
-from effnet_jax.stages.alignment import alignment_stage
+from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runs.embeddings import evaluate_embeddings
+from effnet_jax.runs.state import TrainState
+from effnet_jax.runs.workdir import FREE_SECTIONS, has_checkpoints
+from effnet_jax.runtime.hosts import is_first
+from effnet_jax.runtime.sharding import check_divisible, gathered
+from effnet_jax.stages.alignment.alignment_stage import alignment_stage
 from effnet_jax.stages.stage import Stage, fresh_state
-from effnet_jax.stages.trsm import trsm_stage
-from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.stages.trsm.trsm_stage import trsm_stage
 from effnet_jax.training.flops import total_peak
 from effnet_jax.training.loop import fit
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.profile import profiled
-from effnet_jax.training.state import TrainState
 from effnet_jax.training.step import make_train_step
-from effnet_jax.training.workdir import FREE_SECTIONS, has_checkpoints
 from effnet_jax.training.writers import TrainLog
 
 log = logging.getLogger(__name__)

@@ -75,7 +75,7 @@ import math, re
 import jax, jax.numpy as jnp
 from effnet_jax.config import LossConfig
 from effnet_jax.losses import info_nce
-from effnet_jax.sharding import batch_sharded, make_mesh, replicated
+from effnet_jax.runtime.sharding import batch_sharded, make_mesh, replicated
 
 b, d = 4096, 64
 

@@ -48,8 +48,8 @@ def test_from_pytorch_and_back(tmp_path):
 def test_without_this_package(tmp_path):
     from effnet_jax.config import ModelConfig
     from effnet_jax.data.preprocessing import Preprocessing
+    from effnet_jax.encoders.artefacts import TrainedEncoder, export_encoders
     from effnet_jax.models.effnet import make_functional
-    from effnet_jax.weights.export import TrainedEncoder, export_encoders
 
     config = ModelConfig(width=24, depth=1, heads=3, image_size=32, backbone="vit_tiny", shared_encoders=True)
     params = make_functional(config).init(jax.random.key(0))["encoder"]

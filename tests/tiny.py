@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from effnet_jax.config import Config, ModelConfig
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.models.effnet import make_functional
-from effnet_jax.retrieval.encoders import Encoders
 
 MODEL = ModelConfig(
     backbone="vit_tiny", weights="none", image_size=32, width=24, depth=2, heads=2, embedding_size=16

@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from effnet_jax.data.decode import encode_png, plain_encoding
 from effnet_jax.data.folders import FolderSplit, PhotoFile, SketchFile, read_folder, split_by_photo
 from effnet_jax.data.problems import DataError
-from effnet_jax.data.progress import in_threads, track
+from effnet_jax.runtime.progress import in_threads, track
 
 log = logging.getLogger(__name__)
 

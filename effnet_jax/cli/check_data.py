@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from effnet_jax.data.doctor import Listing
+    from effnet_jax.doctor import Listing
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -41,11 +41,11 @@ def check_data(
 
     from PIL import Image
 
-    from effnet_jax.data.doctor import examine, list_folder, published_counts
-    from effnet_jax.data.doctor.clean_copy import write_clean_copy
-    from effnet_jax.data.doctor.console import describe_copy, print_report
-    from effnet_jax.data.doctor.page import write_page
     from effnet_jax.data.problems import DataError
+    from effnet_jax.doctor import examine, list_folder, published_counts
+    from effnet_jax.doctor.clean_copy import write_clean_copy
+    from effnet_jax.doctor.console import describe_copy, print_report
+    from effnet_jax.doctor.findings_page import write_page
 
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is a finding
     listing = _find(target, tfds_dir)
@@ -78,9 +78,9 @@ def check_data(
 def _find(target: str, tfds_dir: str | None) -> "Listing":
     """The folder of that name; else the source folder of that data set; else its built set."""
     from effnet_jax.data import built
-    from effnet_jax.data.doctor import list_folder, list_splits
     from effnet_jax.data.problems import DataError
-    from effnet_jax.data.source import load_split, source_places, tfds_root
+    from effnet_jax.data.split import load_split, source_places, tfds_root
+    from effnet_jax.doctor import list_folder, list_splits
 
     if Path(target).is_dir():
         return list_folder(target)

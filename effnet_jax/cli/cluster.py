@@ -20,7 +20,7 @@ def join() -> None:
     Raises:
         ValueError: flags that do not make a whole, or an environment that says nothing.
     """
-    from effnet_jax import hosts
+    from effnet_jax.runtime import hosts
 
     hosts.join(_DISTRIBUTED.value, _COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     sys.excepthook = _after_an_error
@@ -29,7 +29,7 @@ def join() -> None:
 
 def is_first() -> bool:
     """Tell whether this is the process that prints."""
-    from effnet_jax import hosts
+    from effnet_jax.runtime import hosts
 
     return hosts.is_first()
 
@@ -43,7 +43,7 @@ def signed(error: Exception) -> str:
 
 def leave(status: int) -> NoReturn:
     """End this process with a status after an error, without waiting long for the others."""
-    from effnet_jax import hosts
+    from effnet_jax.runtime import hosts
 
     hosts.leave(status)
 

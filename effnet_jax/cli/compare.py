@@ -32,12 +32,12 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Compare runs on the same queries: paired bootstrap and permutation over photos, Acc@K curves with bands."""
-    from effnet_jax.analysis.answered import CHECKPOINTS
-    from effnet_jax.analysis.compare import compare_runs
-    from effnet_jax.analysis.compare_plot import draw_curves
-    from effnet_jax.analysis.compare_table import markdown, print_comparison
-    from effnet_jax.files import replacing
+    from effnet_jax.comparison.answered import CHECKPOINTS
+    from effnet_jax.comparison.comparison import compare_runs
+    from effnet_jax.comparison.curves_plot import draw_curves
+    from effnet_jax.comparison.tables import markdown, print_comparison
     from effnet_jax.retrieval.metrics import KS
+    from effnet_jax.storage.files import replacing
 
     if checkpoint not in CHECKPOINTS:
         raise ValueError(f"--checkpoint is {', '.join(CHECKPOINTS)}, not {checkpoint!r}")

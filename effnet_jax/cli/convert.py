@@ -38,11 +38,11 @@ def convert(
     written can be given as --config.model.weights, and timm reads it too. Where a model has an encoder for sketches and
     one for photos, give the folder that holds the two files.
     """
+    from effnet_jax.models.trees import count
     from effnet_jax.weights.encoder_weights import encoder_tree
     from effnet_jax.weights.errors import WeightsError
     from effnet_jax.weights.save import save_encoder
     from effnet_jax.weights.sources import read_source
-    from effnet_jax.weights.trees import count
 
     if out is None and not check:
         raise typer.BadParameter("give the file to write, or --check to write none.", param_hint="OUT")

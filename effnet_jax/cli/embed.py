@@ -59,11 +59,11 @@ def embed(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Embed photos into an index, or bring the index up to date."""
-    from effnet_jax.retrieval.catalogue.build import build_catalogue
+    from effnet_jax.catalogue.build import build_catalogue
 
     encoders = None
     if checkpoint is not None:
-        from effnet_jax.trained import trained_encoders
+        from effnet_jax.runs.trained import trained_encoders
 
         encoders = trained_encoders(checkpoint, choose)
     report = build_catalogue(

@@ -33,8 +33,8 @@ def export(
     Each artefact is compared with the live encoder before it is kept. The folder can be given as
     --config.model.weights.
     """
-    from effnet_jax.trained import trained_encoders
-    from effnet_jax.weights.export import export_encoders, one_by_one
+    from effnet_jax.encoders.artefacts import export_encoders, one_by_one
+    from effnet_jax.runs.trained import trained_encoders
 
     encoders = trained_encoders(workdir, checkpoint)
     each = one_by_one(encoders)

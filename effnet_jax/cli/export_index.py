@@ -24,8 +24,8 @@ def export_index(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Write the embeddings, paths and content hashes of an index to one .npz file, for a vector database."""
-    from effnet_jax.retrieval.catalogue.export import export_catalogue
-    from effnet_jax.retrieval.catalogue.search import Catalogue
+    from effnet_jax.catalogue.catalogue import Catalogue
+    from effnet_jax.catalogue.vectors import export_catalogue
 
     catalogue = Catalogue.open(index)
     path = export_catalogue(catalogue, out, dtype=dtype)

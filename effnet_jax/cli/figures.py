@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from effnet_jax.analysis.source import Drawn
+    from effnet_jax.figures.drawn import Drawn
 
 NAMES = "accuracy, grids, similarity, tsne, attention, training"
 EPILOG = """
@@ -56,7 +56,7 @@ def figures(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON.")] = False,
 ) -> None:
     """Draw the figures of a run, as PNG and SVG, from its saved embeddings and ranks and its checkpoint."""
-    from effnet_jax.analysis.figures import draw_figures
+    from effnet_jax.figures.draw import draw_figures
 
     drawn, notes = draw_figures(run, out=out, name=which, only=only or (), data_dir=data_dir, tfds_dir=tfds_dir)
     if as_json:
@@ -76,8 +76,8 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print where the page is and what is in it as JSON.")] = False,
 ) -> None:
     """Draw all figures of a run and put them, with every number and how it was measured, into one HTML file."""
-    from effnet_jax.analysis.figures import draw_figures
-    from effnet_jax.analysis.report import write_report
+    from effnet_jax.figures.draw import draw_figures
+    from effnet_jax.figures.report_page import write_report
 
     drawn, notes = draw_figures(run, name=which, data_dir=data_dir, tfds_dir=tfds_dir)
     path = write_report(run, drawn, notes, out or run.expanduser() / "report.html")

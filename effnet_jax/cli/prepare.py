@@ -25,9 +25,9 @@ def prepare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Turn an original QMUL V2 archive (photos, SVG sketches, four lists) into trainA, trainB, testA and testB."""
-    from effnet_jax.data.doctor.published import check_counts, published_counts
     from effnet_jax.data.problems import DataError
     from effnet_jax.data.qmul_v2 import DATASETS, prepare_qmul_v2
+    from effnet_jax.doctor.published import check_counts, published_counts
 
     if dataset not in DATASETS:
         raise DataError(f"{dataset!r} cannot be prepared; {' and '.join(DATASETS)} can")

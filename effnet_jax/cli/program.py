@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from effnet_jax.cli import check_data, compare, convert, embed, export, export_index, figures, prepare, search
-from effnet_jax.cli.memory import out_of_memory
+from effnet_jax.runtime.memory import out_of_memory
 
 
 class Commands(typer.core.TyperGroup):

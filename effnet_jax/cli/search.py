@@ -49,8 +49,8 @@ def search(
     """Find the photos that are most like a sketch."""
     import numpy as np
 
-    from effnet_jax.retrieval.catalogue.scan import find_photos
-    from effnet_jax.retrieval.catalogue.search import OK, Catalogue, describe
+    from effnet_jax.catalogue.catalogue import OK, Catalogue, describe
+    from effnet_jax.catalogue.scan import find_photos
 
     there = [path for path in sketches if path.expanduser().exists()]
     found = find_photos(there)
@@ -66,7 +66,7 @@ def search(
         searched += shown
     names = [name for name, _ in searched]
     if html is not None:
-        from effnet_jax.retrieval.catalogue.page import write_hits
+        from effnet_jax.catalogue.hits_page import write_hits
 
         write_hits(html, catalogue, searched, hits, options)
     if as_json:
@@ -97,9 +97,9 @@ def _read(
     paths: list[str], catalogue: Any, clean: bool, preview: bool, unreadable: list[tuple[str, str]]
 ) -> tuple[list[Any], list[tuple[str, Any]]]:
     """Read sketches as the encoder sees them, each with its name and a preview; what cannot be read is listed."""
+    from effnet_jax.catalogue.hits_page import preview_of
+    from effnet_jax.catalogue.picture import read_picture
     from effnet_jax.data.decode import DecodeError
-    from effnet_jax.retrieval.catalogue.page import preview_of
-    from effnet_jax.retrieval.catalogue.picture import read_picture
 
     small, shown = [], []
     for path in paths:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from effnet_jax.data.folders import EXTENSIONS, FOLDERS
 from effnet_jax.data.problems import DataError
-from effnet_jax.files import held
+from effnet_jax.storage.files import held
 
 if TYPE_CHECKING:
     from tfds_builders.base import PairsBuilder, PairsConfig

@@ -12,8 +12,9 @@ from jaxtyping import Int, Integer, UInt8
 
 from effnet_jax.data import cache_files
 from effnet_jax.data.preprocessing import resize
-from effnet_jax.data.progress import in_threads, track
-from effnet_jax.data.source import Split
+from effnet_jax.data.split import Split
+from effnet_jax.runtime import memory
+from effnet_jax.runtime.progress import in_threads, track
 
 Role = Literal["sketch", "photo"]
 ROLES: tuple[Role, ...] = ("sketch", "photo")
@@ -158,7 +159,7 @@ def cached_images(
 
 
 def _choose_mode(shapes: Mapping[tuple[Role, int], tuple[int, ...]], store: cache_files.Store | None) -> str:
-    if sum(map(cache_files.size_in_bytes, shapes.values())) <= cache_files.free_memory() // 4:
+    if sum(map(cache_files.size_in_bytes, shapes.values())) <= memory.free_memory() // 4:
         return "ram"
     if store is None:
         return "none"

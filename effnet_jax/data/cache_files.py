@@ -1,6 +1,5 @@
 """Pixel arrays as files that are mapped into memory: complete or absent, whatever dies while they are written."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 import PIL
 
-from effnet_jax.files import held
+from effnet_jax.storage.files import held
 
 LAYOUT = 1  # raise it when decoding, resizing or the files change; older files are then not used any more
 
@@ -112,22 +111,6 @@ class Store:
 def size_in_bytes(shape: tuple[int, ...]) -> int:
     """Bytes of an 8-bit array."""
     return math.prod(shape)
-
-
-def free_memory() -> int:
-    """Bytes of RAM that can be taken without swapping; inside a container, of its share."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    free = os.sysconf("SC_PHYS_PAGES") * page // 2
-    with contextlib.suppress(ValueError, OSError):  # not on macOS
-        free = os.sysconf("SC_AVPHYS_PAGES") * page
-    with contextlib.suppress(OSError, ValueError, StopIteration):  # counts what caches would give back
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    with contextlib.suppress(OSError, ValueError):  # "max", which is no number, where there is no limit
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, max(limit - used, 0))
-    return free
 
 
 def _reserve(path: Path) -> None:

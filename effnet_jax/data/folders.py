@@ -15,7 +15,7 @@ from pathlib import Path
 
 from effnet_jax.data.decode import DecodeError, decode_rgb
 from effnet_jax.data.problems import DataError, Problems, shown_path
-from effnet_jax.data.progress import in_threads, track
+from effnet_jax.runtime.progress import in_threads, track
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FOLDERS = {"train": ("trainA", "trainB"), "test": ("testA", "testB")}

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from effnet_jax.data.cache import ROLES, ImageCache, ImageRows, Role
 from effnet_jax.data.preprocessing import source_size
-from effnet_jax.data.source import Split
+from effnet_jax.data.split import Split
 
 AHEAD = 4  # batches that are made before they are asked for
 ENDLESS = 2**62  # pairs; grain counts batches of one pair over its own, longer, endless stream and overflows

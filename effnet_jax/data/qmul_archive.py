@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from effnet_jax.data.folders import EXTENSIONS, is_picture_name, split_sketch_name
 from effnet_jax.data.problems import DataError
-from effnet_jax.files import DAMAGED_ZIP
+from effnet_jax.storage.files import DAMAGED_ZIP
 
 Files = Mapping[PurePosixPath, Callable[[], bytes]]
 """What an archive holds, by its path inside."""

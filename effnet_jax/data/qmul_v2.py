@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from effnet_jax.data.decode import DecodeError, decode_rgb, encode_png
 from effnet_jax.data.folders import FOLDERS
 from effnet_jax.data.problems import DataError
-from effnet_jax.data.progress import in_threads, track
 from effnet_jax.data.qmul_archive import SPLITS, Archive, Files, find_parts, open_archive, photo_of
-from effnet_jax.files import new_folder
+from effnet_jax.runtime.progress import in_threads, track
+from effnet_jax.storage.files import new_folder
 
 DATASETS = ("qmul_shoe_v2", "qmul_chair_v2")
 SIZE = 512

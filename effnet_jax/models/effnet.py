@@ -10,9 +10,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.models.builders import BACKBONES
 from effnet_jax.models.encoder import Encoder, Encoding
 from effnet_jax.models.mstr import MSTR
+from effnet_jax.models.presets import BACKBONES
 
 Params = dict[str, Any]  # nested dict of float32 arrays
 BatchStats = dict[str, Any]  # nested dict of the running statistics of batch norms; empty for most backbones

@@ -2,7 +2,7 @@
 
 `TRSM.streams` is the paper's module, all tokens of it. Only the CLS rows are ever used: `TRSM.__call__` computes them
 alone. What depends on one picture alone can be computed once (`photo_part`, `sketch_part`) and joined for every pair
-(`all_pairs`); retrieval/pair_scoring.py goes the rest of that way, to an exact and cheap score of every pair.
+(`all_pairs`); stages/trsm/pair_scoring.py goes the rest of that way, to an exact and cheap score of every pair.
 """
 
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import Config
-from effnet_jax.models.builders import BACKBONES
 from effnet_jax.models.layers import RowDropout, dense_init
+from effnet_jax.models.presets import BACKBONES
 
 HEADS = 16
 DROPOUT = 0.2

@@ -7,12 +7,12 @@ import jax
 from jaxtyping import Array, Key
 
 from effnet_jax.config import Config
+from effnet_jax.encoders.evaluator import Embeddings
 from effnet_jax.experiment import Experiment
-from effnet_jax.retrieval.evaluator import Embeddings
 from effnet_jax.retrieval.ranking import Ranking
+from effnet_jax.runs.saved import abstract
+from effnet_jax.runs.state import TrainState, Variables, make_state, state_shardings
 from effnet_jax.training.optim import make_optimizer
-from effnet_jax.training.saved import abstract
-from effnet_jax.training.state import TrainState, Variables, make_state, state_shardings
 from effnet_jax.training.step import Objective
 
 

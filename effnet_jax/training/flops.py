@@ -12,7 +12,7 @@ from effnet_jax.config import Config, ModelConfig
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import FunctionalTRSM
 from effnet_jax.models.vit import PRESETS
-from effnet_jax.training.trsm_objective import TOKENS, init_trsm_variables, make_trsm_objective, uses_augmented_view
+from effnet_jax.stages.trsm.trsm_objective import TOKENS, init_trsm_variables, make_trsm_objective, uses_augmented_view
 
 BACKWARD = 2  # forward passes: the products for the gradients of inputs and of weights
 MLP_RATIO = 4

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from effnet_jax.sharding import put_batch
-from effnet_jax.training.checkpoints import Checkpoints
-from effnet_jax.training.interrupt import Interrupt, StopVote
-from effnet_jax.training.state import TrainState
+from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runs.state import TrainState
+from effnet_jax.runtime.interrupt import Interrupt, StopVote
+from effnet_jax.runtime.sharding import put_batch
 from effnet_jax.training.step import TrainStep
 from effnet_jax.training.writers import TrainLog
 

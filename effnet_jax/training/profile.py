@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from effnet_jax.training.state import TrainState
+from effnet_jax.runs.state import TrainState
 from effnet_jax.training.step import Batch, Scalars, TrainStep
 
 PROFILE = "profile"  # subfolder of a run

@@ -9,9 +9,9 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
-from effnet_jax.sharding import batch_sharded, replicated
-from effnet_jax.training.interrupt import STOP
-from effnet_jax.training.state import TrainState
+from effnet_jax.runs.state import TrainState
+from effnet_jax.runtime.interrupt import STOP
+from effnet_jax.runtime.sharding import batch_sharded, replicated
 
 Params = dict[str, Any]
 BatchStats = dict[str, Any]

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from effnet_jax.files import replacing
+from effnet_jax.storage.files import replacing
 
 CONSOLE_SECONDS = 20.0  # between console lines where there is no terminal for a bar
 

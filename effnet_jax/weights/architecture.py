@@ -5,9 +5,9 @@ from typing import Any
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.models.builders import BACKBONES, Preset
+from effnet_jax.models.presets import BACKBONES, Preset
 from effnet_jax.weights.errors import WeightsError, listing, shown
-from effnet_jax.weights.names import Path
+from effnet_jax.weights.names.targets import Path
 from effnet_jax.weights.recognise import Depths, Recognised
 
 MAX_BLOCKS = 100

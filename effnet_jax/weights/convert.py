@@ -8,7 +8,7 @@ import numpy as np
 
 from effnet_jax.models.vit import resize_position_embeddings
 from effnet_jax.weights.errors import WeightsError, listing, shown
-from effnet_jax.weights.names import BACK, LAYOUTS, Path, Table, Target, flatten, nest, to_ours
+from effnet_jax.weights.names.targets import BACK, LAYOUTS, Path, Table, Target, flatten, nest, to_ours
 
 Tree = dict[str, Any]
 

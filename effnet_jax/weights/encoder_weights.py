@@ -6,11 +6,11 @@ from typing import Any
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.models.trees import depths_of, shapes_of
 from effnet_jax.weights.convert import lay
 from effnet_jax.weights.errors import WeightsError, refusing
-from effnet_jax.weights.names import Table, Target, flatten, linear
+from effnet_jax.weights.names.targets import Table, Target, flatten, linear
 from effnet_jax.weights.recognise import Recognised
-from effnet_jax.weights.trees import depths_of, shapes_of
 
 Tree = dict[str, Any]
 RECYCLING = "recycling"  # MSTR, which no other library has: our own names behind this

@@ -11,14 +11,14 @@ from flax import nnx
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.models.builders import BACKBONES
 from effnet_jax.models.effnet import make_encoder
 from effnet_jax.models.encoder import Encoder
 from effnet_jax.models.layers import dense_init
+from effnet_jax.models.presets import BACKBONES
+from effnet_jax.models.trees import shapes_of
 from effnet_jax.weights.encoder_weights import EncoderWeights, encoder_tree
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.sources import read_source
-from effnet_jax.weights.trees import shapes_of
 
 __all__ = ["WeightsError", "find_weights", "load_encoder", "load_encoders"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from effnet_jax.data.preprocessing import FILTERS, Preprocessing
-from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.presets import BACKBONES
 from effnet_jax.weights.errors import shown
 from effnet_jax.weights.recognise import Recognised
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from effnet_jax.weights.errors import WeightsError, some
-from effnet_jax.weights.names import Table
-from effnet_jax.weights.names_cnn import torchvision_inception, torchvision_resnet, torchvision_vgg16
-from effnet_jax.weights.names_swin import timm_convnext, timm_swin
-from effnet_jax.weights.names_vit import augreg_vit, huggingface_vit, timm_conv_stem, timm_vit
+from effnet_jax.weights.names.cnn_names import torchvision_inception, torchvision_resnet, torchvision_vgg16
+from effnet_jax.weights.names.swin_names import timm_convnext, timm_swin
+from effnet_jax.weights.names.targets import Table
+from effnet_jax.weights.names.vit_names import augreg_vit, huggingface_vit, timm_conv_stem, timm_vit
 
 Depths = tuple[int, ...]
 HALF, IMAGENET = ((0.5,) * 3, (0.5,) * 3), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -10,14 +10,14 @@ import numpy as np
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.files import replacing
-from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.presets import BACKBONES
+from effnet_jax.models.trees import depths_of
+from effnet_jax.storage.files import replacing
 from effnet_jax.weights.encoder_weights import RECYCLING, recycling_table
 from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.names import Table, flatten, linear, to_theirs
+from effnet_jax.weights.names.targets import Table, flatten, linear, to_theirs
 from effnet_jax.weights.recognise import NAMINGS
 from effnet_jax.weights.sources import OWN
-from effnet_jax.weights.trees import depths_of
 
 Tree = Mapping[str, Any]
 

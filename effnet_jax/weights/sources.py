@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.presets import BACKBONES
 from effnet_jax.weights.architecture import agrees, architecture, config_of
 from effnet_jax.weights.encoder_weights import EncoderWeights
 from effnet_jax.weights.errors import WeightsError, refusing, shown, some
-from effnet_jax.weights.pickle_values import Tensor
+from effnet_jax.weights.files.pickle_values import Tensor
+from effnet_jax.weights.files.read_npz import read_npz
+from effnet_jax.weights.files.read_safetensors import read_safetensors
+from effnet_jax.weights.files.read_torch import OLD_MAGIC, read_torch
 from effnet_jax.weights.pixels import told_heads, usual_pixels
-from effnet_jax.weights.read_npz import read_npz
-from effnet_jax.weights.read_safetensors import read_safetensors
-from effnet_jax.weights.read_torch import OLD_MAGIC, read_torch
 from effnet_jax.weights.recognise import recognise
 
 OWN = "effnet_jax"  # entry of a .safetensors file's metadata that our files have
@@ -117,7 +117,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _holds_arrays(path: Path) -> bool:
-    from effnet_jax.weights.archive import Archive
+    from effnet_jax.weights.files.archive import Archive
 
     with Archive(path, compressed=True) as archive:
         return bool(archive.names) and all(name.endswith(".npy") for name in archive.names)

@@ -1,14 +1,10 @@
-"""Fixtures of the commands; helpers of the library's own tests can be imported by their names."""
+"""Fixtures of the commands."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
 from effnet_jax.cli import program
-
-for folder in ("data", "data/doctor", "analysis"):
-    sys.path.append(str(Path(__file__).parents[1] / folder))
 
 
 @pytest.fixture

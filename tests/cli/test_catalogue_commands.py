@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from effnet_jax.analysis.figures import FIGURES
-from effnet_jax.analysis.results import read_results
-from effnet_jax.retrieval.catalogue.search import Catalogue
+from effnet_jax.catalogue.catalogue import Catalogue
+from effnet_jax.figures.draw import FIGURES
+from effnet_jax.runs.results import read_results
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def index(trained):
 
 @pytest.fixture(autouse=True, scope="module")
 def built(index, trained):
-    from effnet_jax.retrieval.catalogue.build import build_catalogue
-    from effnet_jax.trained import trained_encoders
+    from effnet_jax.catalogue.build import build_catalogue
+    from effnet_jax.runs.trained import trained_encoders
 
     build_catalogue([trained.parent / "data" / "testB"], index, trained_encoders(trained))
 
@@ -130,7 +130,7 @@ def test_export_index(command, index, tmp_path):
 
 
 def test_report_as_json(command, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("effnet_jax.analysis.figures.FIGURES", {"accuracy": FIGURES["accuracy"]})
+    monkeypatch.setattr("effnet_jax.figures.draw.FIGURES", {"accuracy": FIGURES["accuracy"]})
     run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     status, out, err = command("report", run, "--json")
     said = json.loads(out)

@@ -125,7 +125,7 @@ def test_a_set_that_is_not_there_says_where_it_was_looked_for(tmp_path, monkeypa
 def test_an_interrupted_copy_leaves_nothing(tmp_path):
     folder = corpus.write(tmp_path / "in", corpus.base())
     slow = (
-        "import effnet_jax.data.doctor.clean_copy as repair, time, sys\n"
+        "import effnet_jax.doctor.clean_copy as repair, time, sys\n"
         "write = repair._write\n"
         "def slowly(fate, folder):\n    print('writing', flush=True); time.sleep(0.5); write(fate, folder)\n"
         "repair._write = slowly\n"

@@ -14,7 +14,7 @@ def test_an_interrupt_is_said(command, monkeypatch, said, words):
     def interrupted(*_, **__):
         raise KeyboardInterrupt(*([said] if said else []))
 
-    monkeypatch.setattr("effnet_jax.analysis.compare.compare_runs", interrupted)
+    monkeypatch.setattr("effnet_jax.comparison.comparison.compare_runs", interrupted)
     assert command("compare", "a", "b") == (130, "", words)
 
 
@@ -28,7 +28,7 @@ def test_a_device_without_memory_is_said(command, monkeypatch):
     def fails(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nmore")
 
-    monkeypatch.setattr("effnet_jax.analysis.compare.compare_runs", fails)
+    monkeypatch.setattr("effnet_jax.comparison.comparison.compare_runs", fails)
     status, _, words = command("compare", "a", "b")
     assert status == 1
     assert words.startswith(

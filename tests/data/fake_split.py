@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from effnet_jax.data.decode import encode_png
-from effnet_jax.data.source import Split
+from effnet_jax.data.split import Split
 
 
 @dataclasses.dataclass

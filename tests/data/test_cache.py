@@ -14,6 +14,7 @@ from fake_split import CountingFiles, fake_split
 from effnet_jax.data import cache_files
 from effnet_jax.data.cache import cached_images
 from effnet_jax.data.preprocessing import resize
+from effnet_jax.runtime import memory
 
 SIZES = (8, 12)
 
@@ -89,24 +90,24 @@ def test_all_broken_pictures_are_named(tmp_path, mode):
     assert not list(tmp_path.glob("*.npy")) and not list(tmp_path.glob("*.part"))
 
 
-@pytest.mark.parametrize(("memory", "space", "folder", "chosen"), [
+@pytest.mark.parametrize(("free", "space", "folder", "chosen"), [
     (4 * 3072, 0, True, "ram"), (4 * 3072 - 4, 2 * 3072, True, "disk"), (4 * 3072 - 4, 2 * 3072 - 2, True, "none"),
     (0, 1 << 40, False, "none")])  # fmt: skip
-def test_auto_takes_the_first_that_fits(tmp_path, monkeypatch, memory, space, folder, chosen):
-    monkeypatch.setattr(cache_files, "free_memory", lambda: memory)  # 16 images of 8 x 8 x 3 bytes are 3072
+def test_auto_takes_the_first_that_fits(tmp_path, monkeypatch, free, space, folder, chosen):
+    monkeypatch.setattr(memory, "free_memory", lambda: free)  # 16 images of 8 x 8 x 3 bytes are 3072
     monkeypatch.setattr(cache_files.Store, "free_space", lambda self: space)
     assert cached_images(fake_split(), (8,), mode="auto", cache_dir=tmp_path if folder else None).mode == chosen
 
 
 def test_auto_counts_files_that_exist_as_fitting(tmp_path, monkeypatch):
     cached_images(fake_split(), (8,), mode="disk", cache_dir=tmp_path)
-    monkeypatch.setattr(cache_files, "free_memory", lambda: 0)
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
     monkeypatch.setattr(cache_files.Store, "free_space", lambda self: 0)
     assert cached_images(fake_split(), (8,), cache_dir=tmp_path).mode == "disk"
 
 
 def test_free_memory_and_space_are_plausible(tmp_path):
-    assert 1 << 20 < cache_files.free_memory() < 1 << 50
+    assert 1 << 20 < memory.free_memory() < 1 << 50
     assert cache_files.Store(tmp_path / "not" / "yet", "title", "0" * 64, "bilinear").free_space() > 0
 
 

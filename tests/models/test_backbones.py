@@ -11,11 +11,11 @@ from flax import nnx
 from tiny import drawn
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.models.builders import BACKBONES
 from effnet_jax.models.depthwise import _grouped, depthwise
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.inception import InceptionV3
 from effnet_jax.models.layers import BatchNorm, drop_path, drop_path_rates
+from effnet_jax.models.presets import BACKBONES
 from effnet_jax.models.swin import displacements, neighbours
 
 SMALL = {

@@ -10,9 +10,9 @@ from recipe import fill, image
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.models.effnet import make_encoder
+from effnet_jax.models.trees import depths_of, shapes_of
 from effnet_jax.weights.convert import lay
 from effnet_jax.weights.recognise import Recognised, recognise
-from effnet_jax.weights.trees import depths_of, shapes_of
 
 
 def rebuild(meta: dict[str, Any], config: ModelConfig) -> tuple[Recognised, dict[str, Any], dict[str, Any], jax.Array]:

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from effnet_jax.weights.names import nest, to_ours
-from effnet_jax.weights.names_effnet import effnet_mstr, effnet_trsm
-from effnet_jax.weights.names_vit import timm_vit
+from effnet_jax.weights.names.published_names import effnet_mstr, effnet_trsm
+from effnet_jax.weights.names.targets import nest, to_ours
+from effnet_jax.weights.names.vit_names import timm_vit
 
 FOLDER = Path(__file__).parent / "goldens"
 

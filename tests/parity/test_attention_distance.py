@@ -6,8 +6,8 @@ from flax import nnx
 from goldens import assert_close, encoder_params, load, nhwc, under
 
 from effnet_jax import Encoder, ViT
-from effnet_jax.analysis.attention import attention_maps
-from effnet_jax.analysis.attention_distance import layer_statistics, token_distance
+from effnet_jax.figures.attention_distance import layer_statistics, token_distance
+from effnet_jax.figures.attention_maps import attention_maps
 
 
 def recorded():

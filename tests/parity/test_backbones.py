@@ -11,7 +11,7 @@ from goldens import assert_close, load, nhwc
 from recipe import hash_uniform
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.weights.names import to_ours
+from effnet_jax.weights.names.targets import to_ours
 
 FORWARD, GRADIENT = 1e-5, 5e-5
 ORIGINAL = {  # golden: backbone, image size, name of the embedding

@@ -11,8 +11,8 @@ from recipe import fill, tokens
 from effnet_jax import make_functional
 from effnet_jax.config import ModelConfig
 from effnet_jax.models.mstr import MSTR, published_target
-from effnet_jax.weights.names import to_ours
-from effnet_jax.weights.names_effnet import effnet_mstr
+from effnet_jax.weights.names.published_names import effnet_mstr
+from effnet_jax.weights.names.targets import to_ours
 
 
 def functional(width, hidden):

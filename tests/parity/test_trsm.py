@@ -13,10 +13,10 @@ from effnet_jax.config import Config, LossConfig, ModelConfig, OptimConfig, Trsm
 from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.preprocessing import Preprocessing, normalise, resize
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
-from effnet_jax.retrieval.paired import paired_scores
 from effnet_jax.retrieval.ranking import rank_scores
+from effnet_jax.stages.trsm.published_protocol import paired_scores
+from effnet_jax.stages.trsm.trsm_objective import make_trsm_objective
 from effnet_jax.training.optim import make_optimizer
-from effnet_jax.training.trsm_objective import make_trsm_objective
 
 TERMS = ("multi", "intra_sketch", "intra_photo", "inter")
 STREAMS = {"photo_intra": "intra1", "sketch_intra": "intra2", "photo_inter": "inter1", "sketch_inter": "inter2"}

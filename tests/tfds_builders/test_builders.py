@@ -8,10 +8,11 @@ from PIL import Image
 from tensorflow_datasets.core import dataset_metadata
 
 import tfds_builders
-from effnet_jax.data import built, generated
+from effnet_jax.data import built
 from effnet_jax.data.folders import DataError, FolderSplit, PhotoFile, SketchFile
-from effnet_jax.data.source import load_split
+from effnet_jax.data.split import load_split
 from tfds_builders.base import check_counts
+from tfds_builders.procedural_garments import drawn
 from tfds_builders.sketch_photo_folder.sketch_photo_folder_dataset_builder import folder_configs
 
 PACKAGE = Path(tfds_builders.__file__).parent
@@ -151,9 +152,9 @@ class _TinySet:
 
 
 def test_procedural_garments(tmp_path, monkeypatch):
-    monkeypatch.setattr(generated, "_garment_set", lambda seed: _TinySet())
-    draw = generated.draw_garments
-    monkeypatch.setattr(generated, "draw_garments", lambda: draw(0, workers=0))
+    monkeypatch.setattr(drawn, "_garment_set", lambda seed: _TinySet())
+    draw = drawn.draw_garments
+    monkeypatch.setattr(drawn, "draw_garments", lambda: draw(0, workers=0))
     loaded = {name: load_split("procedural_garments", name, tfds_dir=tmp_path) for name in ("train", "test")}
     assert {name: (len(s.sketch_ids), len(s.photo_ids)) for name, s in loaded.items()} == {
         "train": (925, 380),
@@ -170,6 +171,6 @@ def test_procedural_garments(tmp_path, monkeypatch):
     times = [path.stat().st_mtime_ns for path in stored]
     load_split("procedural_garments", "train", tfds_dir=tmp_path)
     assert [path.stat().st_mtime_ns for path in stored] == times
-    monkeypatch.setattr("effnet_jax.data.garments.GENERATOR_SHA256", "another")
+    monkeypatch.setattr("tfds_builders.procedural_garments.garments.GENERATOR_SHA256", "another")
     load_split("procedural_garments", "train", tfds_dir=tmp_path)
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.array_record*"))] != times

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from effnet_jax.sharding import make_mesh
-from effnet_jax.training.checkpoints import Checkpoints
+from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runs.state import TrainState
+from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.training.loop import InterruptedRun, fit
-from effnet_jax.training.state import TrainState
 from effnet_jax.training.writers import DivergedError, TrainLog
 
 

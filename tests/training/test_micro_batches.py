@@ -9,12 +9,12 @@ from tiny import drawn
 
 from effnet_jax import Preprocessing, make_functional
 from effnet_jax.config import Config, LossConfig, ModelConfig, TrainConfig
-from effnet_jax.sharding import make_mesh
-from effnet_jax.training.interrupt import STOP
+from effnet_jax.runs.state import make_state
+from effnet_jax.runtime.interrupt import STOP
+from effnet_jax.runtime.sharding import make_mesh
+from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective
 from effnet_jax.training.micro_batches import in_micro_batches
-from effnet_jax.training.objective import init_variables, make_alignment_objective
 from effnet_jax.training.optim import make_optimizer
-from effnet_jax.training.state import make_state
 from effnet_jax.training.step import make_train_step
 
 MODELS = {
@@ -114,10 +114,10 @@ jax.config.update("jax_default_matmul_precision", "float32")
 from effnet_jax.config import Config, ModelConfig, OptimConfig, TrainConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
-from effnet_jax.sharding import make_mesh, put, put_batch, replicated
-from effnet_jax.training.objective import init_variables, make_alignment_objective
+from effnet_jax.runtime.sharding import make_mesh, put, put_batch, replicated
+from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective
 from effnet_jax.training.optim import make_optimizer
-from effnet_jax.training.state import make_state
+from effnet_jax.runs.state import make_state
 from effnet_jax.training.step import make_train_step
 
 config = Config(

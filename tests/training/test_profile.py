@@ -1,8 +1,8 @@
 import jax
 import jax.numpy as jnp
 
+from effnet_jax.runs.state import TrainState
 from effnet_jax.training.profile import profiled
-from effnet_jax.training.state import TrainState
 
 
 def step(state, batch):

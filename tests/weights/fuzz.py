@@ -24,7 +24,7 @@ from makers import FILES, odd
 from safetensors.numpy import save
 
 from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.pickle_reader import interpret
+from effnet_jax.weights.files.pickle_reader import interpret
 from effnet_jax.weights.sources import read_source
 
 EXTREMES = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**60, 2**63 - 1, 2**63, 2**64 - 1]

@@ -15,12 +15,12 @@ from safetensors.numpy import save, save_file
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.models.effnet import make_functional
+from effnet_jax.models.trees import shapes_of
 from effnet_jax.weights.encoder_weights import encoder_tree
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.load import load_encoder, load_encoders
 from effnet_jax.weights.save import timm_tensors
 from effnet_jax.weights.sources import read_source
-from effnet_jax.weights.trees import shapes_of
 
 FILES = Path(__file__).parent / "files"
 VIT = {"heads": 2}  # sixteen channels do not tell their number of heads

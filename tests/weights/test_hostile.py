@@ -33,7 +33,7 @@ from makers import (
 from safetensors.numpy import save
 
 from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.pickle_reader import interpret
+from effnet_jax.weights.files.pickle_reader import interpret
 from effnet_jax.weights.sources import read_source
 
 ODD = odd()

@@ -9,10 +9,10 @@ from safetensors.numpy import save_file
 from effnet_jax import ViT
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.models.trees import shapes_of
 from effnet_jax.weights.load import WeightsError, find_weights, load_encoder, load_encoders
-from effnet_jax.weights.names_vit import timm_vit
+from effnet_jax.weights.names.vit_names import timm_vit
 from effnet_jax.weights.save import save_encoder
-from effnet_jax.weights.trees import shapes_of
 
 CONFIG = {"backbone": "vit_tiny", "width": 24, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 16}
 

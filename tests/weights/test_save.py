@@ -8,14 +8,14 @@ from safetensors import safe_open
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.models.builders import BACKBONES
+from effnet_jax.models.presets import BACKBONES
+from effnet_jax.models.trees import shapes_of
 from effnet_jax.weights.architecture import architecture
 from effnet_jax.weights.encoder_weights import encoder_tree
-from effnet_jax.weights.read_safetensors import read_safetensors
+from effnet_jax.weights.files.read_safetensors import read_safetensors
 from effnet_jax.weights.recognise import recognise
 from effnet_jax.weights.save import save_encoder
 from effnet_jax.weights.sources import read_source
-from effnet_jax.weights.trees import shapes_of
 
 SMALL = {
     "vit_tiny": {"width": 24, "depth": 2, "heads": 3},

@@ -16,12 +16,12 @@ class Builder(PairsBuilder):
     @classmethod
     def generated(cls) -> str:
         """The hash of the generator's pictures: another hash is another data set."""
-        from effnet_jax.data.garments import GENERATOR_SHA256
+        from tfds_builders.procedural_garments.garments import GENERATOR_SHA256
 
         return f"seed 0, {GENERATOR_SHA256}"
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator[tuple[int, Any]]]:
-        from effnet_jax.data.generated import draw_garments
+        from tfds_builders.procedural_garments.drawn import draw_garments
 
         splits, files = draw_garments()
         check_counts(self.name, splits, self.COUNTS, {})

@@ -1,1 +1,0 @@
-"""Pictures and figures drawn from what retrieval and training leave behind."""

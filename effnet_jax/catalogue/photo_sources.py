@@ -1,0 +1,67 @@
+"""The files and folders that an index holds the photos of. No JAX."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from effnet_jax.catalogue import layout, part_files
+from effnet_jax.catalogue.layout import Manifest, Table
+from effnet_jax.catalogue.scan import Found, absolute
+
+
+def choose_sources(folder: Path, manifest: Manifest | None, added: Sequence[Any], forget: Sequence[Any]) -> list[str]:
+    """Give the index's sources, without those to forget, and the added ones.
+
+    Raises:
+        ValueError: none is left, one is not there, or one to forget is unknown.
+    """
+    sources = list(manifest.sources) if manifest else []
+    unknown = [str(f) for f in forget if str(absolute(f)) not in sources]
+    if unknown:
+        raise ValueError(f"not a source of this index: {', '.join(unknown)}; it has {', '.join(sources) or 'none'}")
+    gone = {str(absolute(f)) for f in forget}
+    sources = list(dict.fromkeys([s for s in sources if s not in gone] + [str(absolute(a)) for a in added]))
+    if not sources:
+        if manifest is None and part_files.part_numbers(folder):
+            raise ValueError(
+                f"{folder / layout.INDEX} is missing, and with it which folders were indexed: give them again; what "
+                "was embedded is kept."
+            )
+        raise ValueError("there is nothing to embed: give files or folders of photos.")
+    missing = [s for s in sources if not Path(s).exists()]
+    if missing:
+        listed = "\n".join(f"  {s}" for s in missing)
+        raise ValueError(
+            f"sources that are not there:\n{listed}\nIf they are gone for good, take them out with --forget; the index "
+            "stays as it is."
+        )
+    return sources
+
+
+def refuse_emptied(sources: Sequence[str], table: Table | None, found: Found) -> None:
+    """Take a source that had photos and has none now for one that is missing: a drive that is not mounted.
+
+    Raises:
+        ValueError: there is one.
+    """
+    before = table.all_paths() if table is not None else []
+    now = [photo.path for photo in found.photos]
+    empty = [s for s in sources if any(_lies_in(p, s) for p in before) and not any(_lies_in(p, s) for p in now)]
+    if empty:
+        listed = "\n".join(f"  {s}" for s in empty)
+        raise ValueError(
+            f"sources that had photos and have none now (a drive that is not mounted?):\n{listed}\nIf they are empty "
+            "for good, take them out with --forget; the index stays as it is."
+        )
+
+
+def _lies_in(path: str, source: str) -> bool:
+    return path == source or path.startswith(os.path.join(source, ""))
+
+
+def nothing_found(sources: Sequence[str], manifest: Manifest | None, found: Found) -> str:
+    """Say that no photo was found, and why."""
+    reasons = "".join(f"\n  {path}: {reason}" for path, reason in sorted(found.unreadable)[:20])
+    stays = "no index was made" if manifest is None else "the index stays as it is"
+    return f"not one photo can be read in {', '.join(sources)}; {stays}.{reasons}"

@@ -1,0 +1,1 @@
+"""Trained encoders as programs: compiled once, fed with images, saved in one folder, exported."""

@@ -1,0 +1,164 @@
+"""Encoders out: .safetensors in timm's names, and a compiled-anywhere artefact that needs only jax to run."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from effnet_jax.config import ModelConfig
+from effnet_jax.data.preprocessing import Preprocessing, normalise
+from effnet_jax.encoders.encoders import Encoders
+from effnet_jax.encoders.onnx_file import write_onnx
+from effnet_jax.models.effnet import make_encoder
+from effnet_jax.runs.workdir import versions, write_json
+from effnet_jax.storage.files import replacing
+from effnet_jax.weights.errors import WeightsError
+from effnet_jax.weights.save import portable, save_encoder
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+FORMATS = ("safetensors", "stablehlo")  # by default
+ONNX = "onnx"  # where its converter is installed
+TOLERANCE = 1e-5  # of the artefact against the live model, over the largest value
+Tree = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedEncoder:
+    """An encoder that is ready to leave.
+
+    Attributes:
+        domain: "sketch", "photo", or "" for both.
+        config: its architecture.
+        params: `backbone`, `head` and, with token recycling, `recycling`.
+        batch_stats: `backbone` where there are statistics, else empty.
+        preprocessing: what its images go through.
+    """
+
+    domain: str
+    config: ModelConfig
+    params: Tree
+    batch_stats: Tree
+    preprocessing: Preprocessing
+
+    @property
+    def name(self) -> str:
+        """Name of its files."""
+        return self.domain or "encoder"
+
+    def embed(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b z"]:
+        """Embed resized 8-bit RGB images; not of unit norm."""
+        config = portable(self.config)
+        encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(0)))
+        graphdef = nnx.split(encoder, nnx.Param, nnx.BatchStat)[0]
+        with jax.default_matmul_precision(self.config.precision):
+            return nnx.merge(graphdef, self.params, self.batch_stats)(normalise(images, self.preprocessing)).embedding
+
+
+def one_by_one(encoders: Encoders) -> list[TrainedEncoder]:
+    """Give the encoder for both domains, or that of sketches and that of photos."""
+    return [
+        TrainedEncoder(
+            name.removesuffix("encoder").removesuffix("_"),
+            encoders.config,
+            encoders.params[name],
+            encoders.batch_stats.get(name, {}),
+            encoders.preprocessing,
+        )
+        for name in sorted(encoders.params, reverse=True)  # sketch before photo
+    ]
+
+
+def export_encoders(
+    encoders: Sequence[TrainedEncoder],
+    folder: Path,
+    *,
+    formats: Sequence[str] = FORMATS,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write each encoder in each format, and `about.json`, which says what the files are.
+
+    The `.stablehlo` file is a jax.export artefact: weights and scaling inside, any batch size, for CPU, CUDA and TPU.
+    `jax.export.deserialize(bytes).call(images)` takes uint8 RGB images of the right size and gives embeddings.
+
+    Args:
+        encoders: one for both domains, or sketch and photo.
+        folder: made when missing; files of the same names are replaced.
+        formats: of "safetensors", "stablehlo", "onnx".
+        about: what else to put into about.json, such as the run.
+
+    Returns:
+        What about.json holds.
+
+    Raises:
+        WeightsError: an artefact that does not compute what the live encoder does; it is not kept.
+    """
+    known = (*FORMATS, ONNX)
+    unknown = [name for name in formats if name not in known]
+    if unknown or not formats:
+        raise WeightsError(f"formats {', '.join(unknown) or 'none'} are not known; choose of {', '.join(known)}.")
+    files: dict[str, Any] = {}
+    for encoder in encoders:
+        if "safetensors" in formats:
+            path = folder / f"{encoder.name}.safetensors"
+            save_encoder(
+                path, encoder.config, encoder.params, encoder.batch_stats, encoder.preprocessing, domain=encoder.domain
+            )
+            files[path.name] = _describe(path, encoder)
+        if "stablehlo" in formats:
+            path = folder / f"{encoder.name}.stablehlo"
+            off = write_artefact(path, encoder)
+            files[path.name] = _describe(path, encoder) | {"platforms": list(PLATFORMS), "off_by_at_most": off}
+        if ONNX in formats:
+            path, size = folder / f"{encoder.name}.onnx", encoder.preprocessing.image_size
+            off = write_onnx(path, encoder.embed, size, encoder.config.backbone, tolerance=TOLERANCE)
+            files[path.name] = _describe(path, encoder) | {"off_by_at_most": off}
+    whole = {**(about or {}), "files": files, "versions": versions()["packages"]}
+    write_json(folder / "about.json", whole)
+    return whole
+
+
+def write_artefact(path: Path, encoder: TrainedEncoder) -> float:
+    """Write the artefact of one encoder after comparing it with the live one on random images.
+
+    Returns:
+        The largest difference, over the largest value.
+
+    Raises:
+        WeightsError: the difference is above `TOLERANCE`; nothing is written.
+    """
+    from jax import export
+
+    size = encoder.preprocessing.image_size
+    (batch,) = export.symbolic_shape("b")
+    spec = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)
+    data = bytes(export.export(jax.jit(encoder.embed), platforms=PLATFORMS)(spec).serialize())
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    live = np.asarray(jax.jit(encoder.embed)(images))
+    read = np.asarray(jax.jit(export.deserialize(bytearray(data)).call)(images))
+    off = float(np.abs(live - read).max() / max(1.0, np.abs(live).max()))
+    if not off <= TOLERANCE:
+        raise WeightsError(
+            f"{path} would be off by {off:.2g} from the live encoder, more than {TOLERANCE}; not written."
+        )
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    return off
+
+
+def _describe(path: Path, encoder: TrainedEncoder) -> dict[str, Any]:
+    return {
+        "domain": encoder.domain or "sketch and photo",
+        "backbone": encoder.config.backbone,
+        "input": "RGB, resized and scaled" if path.suffix == ".safetensors" else "uint8 RGB (b, h, w, 3), resized",
+        "preprocessing": encoder.preprocessing.to_dict(),
+        "embedding_size": encoder.config.embedding_size,
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }

@@ -1,0 +1,236 @@
+"""Trained encoders without the run they come from: pictures in, embeddings out; one folder on disk.
+
+The folder holds `weights.safetensors` (float32, our own tensor names) and `model.json` (architecture, preprocessing,
+and where the weights come from), and is all that searching needs.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Float16, Float32, UInt8
+
+from effnet_jax.config import ModelConfig, TrsmConfig
+from effnet_jax.config_reader import from_mapping
+from effnet_jax.data.preprocessing import Preprocessing, normalise
+from effnet_jax.models.effnet import FunctionalEffNet, make_functional
+from effnet_jax.retrieval.scores import NORM_FLOOR
+from effnet_jax.runtime.sharding import batch_sharded, make_mesh, put_batch, replicated
+from effnet_jax.storage.files import replacing
+from effnet_jax.weights.names.targets import nest
+
+Params = dict[str, Any]
+WEIGHTS, MODEL = "weights.safetensors", "model.json"
+TRSM_PREFIX, STATS_PREFIX = "trsm.", "batch_stats."  # of the names of tensors that are not encoder parameters
+NO_EFFECT = ("weights", "attention", "remat")  # fields of ModelConfig that change no output of trained parameters
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairModule:
+    """TRSM of a stage-2 run, which scores a sketch and a photo together by their tokens.
+
+    Attributes:
+        config: of TRSM.
+        params: its parameters.
+    """
+
+    config: TrsmConfig
+    params: Params
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoders:
+    """The sketch and the photo encoder of a trained run, with their preprocessing.
+
+    Attributes:
+        config: architecture.
+        preprocessing: how pixels become numbers.
+        params: parameters of both encoders.
+        origin: where they come from, for people: run, step, how it was chosen, training data.
+        pair_module: TRSM, where the run is one of stage 2.
+        batch_stats: running statistics of both encoders, where the backbone has batch norms.
+    """
+
+    config: ModelConfig
+    preprocessing: Preprocessing
+    params: Params
+    origin: Mapping[str, Any]
+    pair_module: PairModule | None = None
+    batch_stats: Params = dataclasses.field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides an embedding: architecture, preprocessing, parameters, statistics; not TRSM."""
+        architecture = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in NO_EFFECT}
+        digest = hashlib.sha256(json.dumps([architecture, self.preprocessing.to_dict()], sort_keys=True).encode())
+        for name, tensor in sorted((flatten(self.params) | _prefixed(STATS_PREFIX, self.batch_stats)).items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(tensor, "<f4").tobytes())
+        return digest.hexdigest()
+
+    def embed_sketches(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b z"]:
+        """Embed resized sketches, unit norm (zero where the encoder gives zero)."""
+        return np.asarray(self._sketches(self._on_mesh, self._put(images)))[: len(images)]
+
+    def embed_photos(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b z"]:
+        """Embed resized photos, unit norm (zero where the encoder gives zero)."""
+        return np.asarray(self._photos(self._on_mesh, self._put(images)))[: len(images)]
+
+    def embed_photos_with_tokens(
+        self, images: UInt8[np.ndarray, "b h w 3"]
+    ) -> tuple[Float32[np.ndarray, "b z"], Float16[np.ndarray, "b n d"]]:
+        """Embed resized photos, and give their final-norm tokens too: what a pair scorer looks at."""
+        embeddings, tokens = self._photos_with_tokens(self._on_mesh, self._put(images))
+        return np.asarray(embeddings)[: len(images)], np.asarray(tokens)[: len(images)]
+
+    def sketch_tokens(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float16[np.ndarray, "b n d"]:
+        """Give the final-norm tokens of resized sketches."""
+        return np.asarray(self._sketches_with_tokens(self._on_mesh, self._put(images))[1])[: len(images)]
+
+    def save(self, folder: Path) -> None:
+        """Write the encoders into a folder; model.json comes last, and says that all is there."""
+        from safetensors.numpy import save_file
+
+        tensors = flatten(self.params) | _prefixed(STATS_PREFIX, self.batch_stats)
+        if self.pair_module is not None:
+            tensors |= _prefixed(TRSM_PREFIX, self.pair_module.params)
+        tensors = {name: np.ascontiguousarray(x, np.float32) for name, x in tensors.items()}
+        with replacing(folder / WEIGHTS) as temporary:
+            save_file(tensors, temporary, metadata={"fingerprint": self.fingerprint})
+        content = {
+            "layout": 1,
+            "fingerprint": self.fingerprint,
+            "model": dataclasses.asdict(self.config),
+            "preprocessing": self.preprocessing.to_dict(),
+            "trsm": None if self.pair_module is None else dataclasses.asdict(self.pair_module.config),
+            "origin": dict(self.origin),
+        }
+        with replacing(folder / MODEL) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    @cached_property
+    def _model(self) -> FunctionalEffNet:
+        return make_functional(self.config)
+
+    @cached_property
+    def _mesh(self) -> Mesh:
+        return make_mesh()
+
+    @cached_property
+    def _on_mesh(self) -> tuple[Params, Params]:
+        return jax.device_put((self.params, self.batch_stats), replicated(self._mesh))
+
+    def _put(self, images: np.ndarray) -> Array:
+        """Put images onto the mesh, padded to a power of two a device, so that few shapes are compiled."""
+        size = self._mesh.size << max(0, -(-len(images) // self._mesh.size) - 1).bit_length()
+        padded = np.pad(images, ((0, size - len(images)), (0, 0), (0, 0), (0, 0)))
+        return put_batch({"images": padded}, self._mesh)["images"]
+
+    @cached_property
+    def _sketches(self) -> Callable[..., Any]:
+        return self._compile(self._model.encode_sketches, tokens=False)
+
+    @cached_property
+    def _photos(self) -> Callable[..., Any]:
+        return self._compile(self._model.encode_photos, tokens=False)
+
+    @cached_property
+    def _photos_with_tokens(self) -> Callable[..., Any]:
+        return self._compile(self._model.encode_photos, tokens=True)
+
+    @cached_property
+    def _sketches_with_tokens(self) -> Callable[..., Any]:
+        return self._compile(self._model.encode_sketches, tokens=True)
+
+    def _compile(self, encode: Callable[..., Any], *, tokens: bool) -> Callable[..., Any]:
+        def embed(variables: tuple[Params, Params], images: UInt8[Array, "b h w 3"]) -> Any:
+            params, batch_stats = variables
+            encoding = encode(params, normalise(images, self.preprocessing), batch_stats)
+            embedding = unit_rows(encoding.embedding)
+            return (embedding, encoding.tokens.astype(jnp.float16)) if tokens else embedding
+
+        whole, rows = replicated(self._mesh), batch_sharded(self._mesh)
+        return jax.jit(embed, in_shardings=(whole, rows), out_shardings=whole)
+
+
+def read_encoders(folder: str | os.PathLike[str]) -> Encoders:
+    """Read what `Encoders.save` wrote.
+
+    Raises:
+        ValueError: files that are missing, damaged, or not written together.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / MODEL).read_text(encoding="utf-8"))
+        config, preprocessing = read_model_config(content["model"]), Preprocessing.from_dict(content["preprocessing"])
+        origin, fingerprint = content["origin"], content["fingerprint"]
+        with safe_open(folder / WEIGHTS, "numpy") as file:
+            theirs = (file.metadata() or {}).get("fingerprint")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        scorer, batch_stats = _take(TRSM_PREFIX, tensors), _take(STATS_PREFIX, tensors)
+        params = _take("", tensors)
+        pair_module = PairModule(TrsmConfig(**content["trsm"]), scorer) if content.get("trsm") else None
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
+    if theirs != fingerprint:
+        raise ValueError(f"{folder} mixes two models: {WEIGHTS} and {MODEL} were not written together.")
+    encoders = Encoders(config, preprocessing, params, origin, pair_module, batch_stats)
+    encoders.__dict__["fingerprint"] = fingerprint  # as it was when saved; hashing all weights would cost a second
+    return encoders
+
+
+def read_fingerprint(folder: str | os.PathLike[str]) -> str:
+    """Read which encoders a folder holds, without reading them.
+
+    Raises:
+        ValueError: there are none.
+    """
+    try:
+        return str(json.loads((Path(folder) / MODEL).read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
+
+
+def read_model_config(fields: Mapping[str, Any]) -> ModelConfig:
+    """Read a stored architecture.
+
+    Raises:
+        ValueError: fields that this version does not know, or values it cannot build.
+    """
+    return from_mapping({"model": dict(fields)}).model
+
+
+def flatten(params: Params) -> dict[str, Any]:
+    """Name each tensor by its path, such as `encoder.backbone.blocks.0.attn.qkv.kernel`."""
+    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def unit_rows(x: Float[Array, "b z"]) -> Float[Array, "b z"]:
+    """Scale rows to unit norm; a zero row stays zero."""
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)
+
+
+def _prefixed(prefix: str, tree: Params) -> dict[str, Any]:
+    return {prefix + name: x for name, x in flatten(tree).items()}
+
+
+def _take(prefix: str, tensors: dict[str, np.ndarray]) -> Params:
+    """Undo `_prefixed` and take what was found out of `tensors`; numbers are the places of a list of layers."""
+    chosen = {name: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    named = {tuple(int(k) if k.isdigit() else k for k in n[len(prefix) :].split(".")): x for n, x in chosen.items()}
+    return nest(named)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(str(entry.key) for entry in path)

@@ -1,0 +1,102 @@
+"""How our figures look: fonts, colours that colour-blind readers tell apart, and saving as PNG and SVG."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from effnet_jax.storage.files import replacing
+
+INK, GREY, LINE = "#1b1f24", "#59636e", "#d8dee4"
+# Okabe and Ito's palette: apart for all common kinds of colour blindness, and of differing lightness on grey paper.
+BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#8a4f7d", "#56b4e9"
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
+# With the colours, so that no series rests on colour alone; gaps let a line under another show through.
+DASHES = ("-", (0, (5, 2)), (0, (7, 2, 1.5, 2)), (0, (1.2, 1.8)), (0, (3, 3)), (0, (9, 3)), (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+SKETCH, PHOTO = VERMILION, BLUE
+DPI = 160  # of PNG files: sharp on paper at 12 cm and on dense screens
+
+_RC = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelsize": 10,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar in a file name is no formula
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "svg.hashsalt": "effnet_jax",  # the same bytes each time
+}
+
+
+@contextmanager
+def our_style() -> Iterator[None]:
+    """Apply our settings inside the block only; matplotlib's global state stays as it was."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_RC):
+        yield
+
+
+def new_figure(width: float, height: float, *, arrange: bool = True) -> Any:
+    """Make a figure without pyplot and its global state.
+
+    Args:
+        width: inches.
+        height: inches.
+        arrange: let matplotlib place the axes; False where they are placed in inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained" if arrange else None)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def heading(figure: Any, title: str, subtitle: str = "") -> None:
+    """Put a title and a line of figures above everything, flush left, broken where they would run over the edge."""
+    import textwrap
+
+    characters = int(figure.get_figwidth() * 14.2)
+    lines = textwrap.wrap(subtitle, characters)
+    words = "\n".join(textwrap.wrap(title, int(characters * 0.78)))
+    inches = 0.22 * (words.count("\n") + 1) + 0.19 * len(lines) + 0.12
+    top = 1 - inches / figure.get_figheight()
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0, 0, 1, top))
+    x = 0.12 / figure.get_figwidth()
+    down = 0.08 / figure.get_figheight()
+    figure.text(x, 1 - down, words, fontsize=12, fontweight="bold", va="top", ha="left")
+    below = 1 - down - 0.22 * (words.count("\n") + 1) / figure.get_figheight()
+    figure.text(x, below, "\n".join(lines), fontsize=9, color=GREY, va="top", ha="left", linespacing=1.3)
+
+
+def save_figure(figure: Any, stem: str | os.PathLike[str]) -> list[Path]:
+    """Save a figure as `stem`.png and `stem`.svg, each whole or not at all."""
+    paths = []
+    for kind in ("png", "svg"):
+        path = Path(f"{stem}.{kind}")
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+        paths.append(path)
+    return paths

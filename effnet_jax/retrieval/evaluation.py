@@ -1,0 +1,204 @@
+"""What an evaluation leaves behind: metrics.json, ranks.csv, and a table on the console."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from effnet_jax.retrieval.intervals import METHOD
+from effnet_jax.retrieval.metrics import Measure, Summary
+from effnet_jax.retrieval.ranking import Ranking
+from effnet_jax.storage.files import replacing
+
+COLUMNS = 3  # of a table on the console
+PROTOCOLS = {
+    "encoder": "every embedding from its own image alone, one cosine a pair",
+    "rerank": "the encoder's shortlist, scored anew by TRSM",
+    "all_pairs": "every sketch with every photo, scored by TRSM",
+    "paired": "the published one, which depends on the order of the queries; for comparison only",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A summary and where its numbers come from.
+
+    Attributes:
+        summary: sketch to photo.
+        dataset: name.
+        split: name, such as "test".
+        split_sha256: hash of the split's files; None where they are not known.
+        step: training step of the checkpoint; None without one.
+        selection: how the checkpoint was chosen, such as "last" or "best on validation".
+        seed: of the training run; None where not known.
+        protocol: how pairs were scored, of PROTOCOLS.
+        photo_to_sketch: the other direction, where asked for.
+    """
+
+    summary: Summary
+    dataset: str
+    split: str
+    split_sha256: str | None
+    step: int | None
+    selection: str
+    seed: int | None
+    protocol: str = "encoder"
+    photo_to_sketch: Summary | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        other = {} if self.photo_to_sketch is None else {"photo_to_sketch": self.photo_to_sketch.to_dict()}
+        return {
+            "dataset": self.dataset,
+            "split": self.split,
+            "split_sha256": self.split_sha256,
+            "checkpoint_step": self.step,
+            "selection": self.selection,
+            "seed": self.seed,
+            "protocol": self.protocol,
+            **self.summary.to_dict(),
+            **other,
+        }
+
+
+def write_metrics(path: str | os.PathLike[str], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
+    """Write metrics.json, whole or not at all, and return what was written. The first evaluation is the headline."""
+    if not evaluations:
+        raise ValueError("There is no evaluation to write.")
+    content = {
+        "protocols": {name: PROTOCOLS[name] for name in dict.fromkeys(e.protocol for e in evaluations)},
+        "units": "accuracies and mrr from 0 to 1, ranks from 1",
+        "intervals": f"95 %: {METHOD}",
+        "results": [evaluation.to_dict() for evaluation in evaluations],
+    }
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+    return content
+
+
+def write_ranks(
+    path: str | os.PathLike[str],
+    ranking: Ranking,
+    sketch_ids: Sequence[str],
+    photo_ids: Sequence[str],
+    photo_index: Int[np.ndarray, " s"],
+) -> None:
+    """Write ranks.csv, whole or not at all: one line per query with its truth, its rank and the best photos.
+
+    `rank` is the expected one, 1 + better + tied / 2.
+    """
+    if len(sketch_ids) != len(ranking.better) or len(photo_index) != len(ranking.better):
+        raise ValueError(
+            f"{len(ranking.better)} ranks, but {len(sketch_ids)} sketch ids and {len(photo_index)} true photos."
+        )
+    places = range(1, ranking.top_index.shape[1] + 1)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    heads = [name for place in places for name in (f"photo_{place}", f"score_{place}")]
+    writer.writerow(["sketch_id", "true_photo_id", "rank", "better", "tied", *heads])
+    for i, rank in enumerate(ranking.rank):
+        listed = zip(ranking.top_index[i], ranking.top_score[i], strict=True)
+        firsts = [value for index, score in listed for value in (photo_ids[index], f"{score:.6f}")]
+        truth = photo_ids[photo_index[i]]
+        writer.writerow([sketch_ids[i], truth, f"{rank:g}", ranking.better[i], ranking.tied[i], *firsts])
+    with replacing(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+def print_evaluations(evaluations: Sequence[Evaluation], console: Any = None) -> None:
+    """Print one row per evaluation, then tags and notes: every figure with its counts, interval and selection rule.
+
+    Args:
+        evaluations: in the order of the rows; one table per data set and split.
+        console: a rich Console; None prints to standard output.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = console or Console()
+    for (dataset, split), group in _by_split(evaluations).items():
+        shape = f"{group[0].summary.queries} sketches of {group[0].summary.query_photos} photos"
+        title = f"{escape(dataset)} / {escape(split)}: {shape}, gallery of {group[0].summary.gallery} photos"
+        console.print(title, style="bold", highlight=False, soft_wrap=True)
+        if len({e.protocol for e in group}) == 1:
+            _print_tables(console, "checkpoint", [(_name(e), e.summary) for e in group])
+        else:  # a table for each checkpoint, so that it stays narrow
+            for name in dict.fromkeys(_name(e) for e in group):
+                console.print(f"checkpoint: {escape(name)}", highlight=False, soft_wrap=True)
+                columns = [(e.protocol, e.summary) for e in group if _name(e) == name]
+                _print_tables(console, "protocol", columns)
+        reverse = [(_name(e), e.photo_to_sketch) for e in group if e.photo_to_sketch is not None]
+        if reverse:
+            asked = f"photo to sketch: {reverse[0][1].queries} photos, {reverse[0][1].gallery} sketches"
+            console.print(asked, style="bold", highlight=False, soft_wrap=True)
+            _print_tables(console, "checkpoint", reverse)
+        for evaluation in group:
+            if len(evaluation.summary.tags) > 1:
+                protocol = "" if evaluation.protocol == "encoder" else f"{evaluation.protocol}, "
+                console.print(_tag_table(f"by tag, {protocol}{escape(_name(evaluation))}", evaluation.summary))
+        summaries = [e.summary for e in group] + [summary for _, summary in reverse]
+        for note in dict.fromkeys(note for summary in summaries for note in summary.notes):
+            console.print(f"note: {note}", style="dim", markup=False, highlight=False)
+    console.print("[low, high]: 95 % intervals, sketches of one photo kept together", style="dim", markup=False)
+
+
+def _by_split(evaluations):
+    groups: dict[tuple[str, str], list[Evaluation]] = {}
+    for evaluation in evaluations:
+        groups.setdefault((evaluation.dataset, evaluation.split), []).append(evaluation)
+    return groups
+
+
+def _name(evaluation: Evaluation) -> str:
+    step = "" if evaluation.step is None else f", step {evaluation.step:,}"
+    return evaluation.selection + step
+
+
+def _print_tables(console, head, columns):
+    """Print tables of at most three columns, which fit on 80 characters: the figures are never cut."""
+    for start in range(0, len(columns), COLUMNS):
+        console.print(_accuracy_table(head, columns[start : start + COLUMNS]))
+
+
+def _accuracy_table(head, columns):
+    """One column a checkpoint or protocol."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(head, no_wrap=True)
+    for name, _ in columns:
+        table.add_column(escape(name), justify="right", min_width=len("99.9 [99.9, 100.0]"), max_width=24)
+    summaries = [summary for _, summary in columns]
+    for k in sorted({k for summary in summaries for k in summary.accuracy}):
+        table.add_row(f"Acc@{k} %", *(_cell(summary.accuracy.get(k)) for summary in summaries))
+    table.add_row("MRR %", *(_cell(summary.mrr) for summary in summaries))
+    table.add_row("mean rank", *(f"{summary.mean_rank:.2f}" for summary in summaries))
+    table.add_row("median rank", *(f"{summary.median_rank:g}" for summary in summaries))
+    return table
+
+
+def _tag_table(title, summary):
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("tag")
+    for name in ("sketches", *(f"Acc@{k} %" for k in summary.accuracy)):
+        table.add_column(name, justify="right")
+    for tag, part in summary.tags.items():
+        table.add_row(escape(tag), str(part.queries), *(_cell(measure) for measure in part.accuracy.values()))
+    return table
+
+
+def _cell(measure: Measure | None) -> str:
+    return "-" if measure is None else str(measure).replace("[", r"\[")

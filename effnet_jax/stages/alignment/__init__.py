@@ -1,0 +1,1 @@
+"""Stage 1: two encoders, aligned by InfoNCE."""

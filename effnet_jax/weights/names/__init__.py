@@ -1,0 +1,1 @@
+"""Tables from the tensor names of other libraries to ours."""

@@ -1,0 +1,76 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from tiny import draw_pair, tiny_encoders, write_photos
+
+from effnet_jax.catalogue.build import build_catalogue
+from effnet_jax.catalogue.catalogue import Catalogue
+from effnet_jax.config import Config, TrsmConfig
+from effnet_jax.data.preprocessing import resize
+from effnet_jax.encoders.encoders import PairModule, read_encoders
+from effnet_jax.models.trsm import TRSM, make_functional_trsm
+
+
+@pytest.fixture(scope="module")
+def stage_2():
+    encoders, config = tiny_encoders(), TrsmConfig(enabled=True, heads=2)
+    trsm = make_functional_trsm(Config(model=encoders.config, trsm=config))
+    params = jax.tree.map(lambda x: np.asarray(x) * 4, jax.jit(trsm.init)(jax.random.key(3)))
+    return dataclasses.replace(encoders, pair_module=PairModule(config, params)), trsm
+
+
+@pytest.fixture(scope="module")
+def index(stage_2, tmp_path_factory):
+    root = tmp_path_factory.mktemp("rerank")
+    write_photos(root / "photos", range(20))
+    build_catalogue([root / "photos"], root / "index", stage_2[0], tokens=True, batch_size=8, part_photos=8)
+    return root / "index"
+
+
+def test_scores_are_those_of_the_plain_module(index, stage_2):
+    encoders, trsm = stage_2
+    catalogue = Catalogue.open(index)
+    sketches = [np.asarray(draw_pair(i)[1].convert("RGB")) for i in (3, 8)]
+    found = catalogue.search_many(sketches, top=4, rerank=True, shortlist=7)
+    for sketch, hits in zip(sketches, found, strict=True):
+        rows = [hit.row for hit in catalogue.search(sketch, top=7)]
+        photos = catalogue.tokens(rows).astype(np.float32)
+        tokens = encoders.sketch_tokens(resize(sketch, 32)[None]).astype(np.float32).repeat(7, axis=0)
+        pair = jax.jit(trsm.call(TRSM.__call__))(encoders.pair_module.params, photos, tokens)
+        a, b = np.asarray(pair.sketch_embedding), np.asarray(pair.photo_embedding)
+        scores = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        order = np.argsort(-scores, kind="stable")[:4]
+        assert [hit.row for hit in hits] == [rows[i] for i in order]
+        np.testing.assert_allclose([hit.score for hit in hits], scores[order], atol=1e-5)
+        assert [hit.rank for hit in hits] == [1, 2, 3, 4]
+
+
+def test_the_shortlist_is_never_shorter_than_what_is_asked_for(index):
+    sketch = draw_pair(5)[1]
+    hits = Catalogue.open(index).search(sketch, top=12, rerank=True, shortlist=2)
+    assert len({hit.row for hit in hits}) == 12
+
+
+def test_saved_with_the_index(index, stage_2):
+    loaded = read_encoders(index / "model")
+    assert loaded.fingerprint == stage_2[0].fingerprint == tiny_encoders().fingerprint
+    assert loaded.pair_module is not None
+    assert loaded.pair_module.config == stage_2[0].pair_module.config
+    theirs, ours = jax.tree.leaves(stage_2[0].pair_module.params), jax.tree.leaves(loaded.pair_module.params)
+    for a, b in zip(theirs, ours, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_stage_1_index_says_what_is_missing_and_can_be_brought_up(stage_2, tmp_path):
+    write_photos(tmp_path / "photos", range(3))
+    index = tmp_path / "index"
+    build_catalogue([tmp_path / "photos"], index, tiny_encoders())
+    with pytest.raises(ValueError, match="keeps no tokens to re-rank by"):
+        Catalogue.open(index).search(draw_pair(0)[1], rerank=True)
+    build_catalogue([], index, tokens=True)
+    with pytest.raises(ValueError, match="made with a stage-1 run"):
+        Catalogue.open(index).search(draw_pair(0)[1], rerank=True)
+    assert build_catalogue([], index, stage_2[0]).embedded == 0
+    assert len(Catalogue.open(index).search(draw_pair(0)[1], rerank=True)) == 3

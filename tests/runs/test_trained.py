@@ -1,0 +1,93 @@
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from effnet_jax.encoders.encoders import flatten
+from effnet_jax.runs.trained import choose_checkpoint, trained_encoders
+from effnet_jax.runs.saved import read_about, read_metrics, read_tree
+
+
+def test_the_encoders_are_those_that_were_evaluated(trained):
+    """Embeddings equal those of the report, without the data set and without the optimiser's state."""
+    encoders = trained_encoders(trained, "last")
+    assert encoders.origin["selection"] == "last"
+    with np.load(trained / "last" / "embeddings.npz") as file:
+        wanted, ids = file["photo_embeddings"], file["photo_ids"]
+    from PIL import Image
+
+    from effnet_jax.data.preprocessing import resize
+
+    images = [np.array(Image.open(trained.parent / "data" / "testB" / f"{i}.png").convert("RGB")) for i in ids]
+    got = encoders.embed_photos(np.stack([resize(image, 32) for image in images]))
+    np.testing.assert_allclose(got, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_best_is_chosen_on_validation_and_a_step_can_be_given(trained):
+    steps = {int(p.name): read_metrics(p)["eval/validation/mrr"] for p in (trained / "checkpoints").glob("[0-9]*")}
+    folder, words = choose_checkpoint(trained, "best")
+    assert steps[int(folder.name)] == max(steps.values())
+    assert words.startswith("best on validation")
+    one = trained / "checkpoints" / str(min(steps))
+    assert trained_encoders(one).origin["step"] == min(steps)
+    assert choose_checkpoint(trained, "last")[0].name == str(max(steps))
+    with pytest.raises(ValueError, match="no checkpoint 'worst'"):
+        trained_encoders(trained, "worst")
+
+
+def test_wrong_folders_are_refused(trained, tmp_path):
+    with pytest.raises(ValueError, match="there is no run in"):
+        trained_encoders(tmp_path / "none")
+    (tmp_path / "model.pth").write_bytes(b"x")
+    with pytest.raises(ValueError, match="is a file"):
+        trained_encoders(tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"has no checkpoints/ of a run, but: model\.pth"):
+        trained_encoders(tmp_path)
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        read_about(tmp_path)
+
+
+def test_a_checkpoint_in_the_folder_of_another_run_is_refused(trained, tmp_path):
+    mixed = shutil.copytree(trained, tmp_path / "mixed")
+    config = json.loads((mixed / "config.json").read_text())
+    config["model"]["depth"] = 5
+    (mixed / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"model\.depth: 5 in config\.json, 2 in the checkpoint"):
+        trained_encoders(mixed)
+
+
+def test_tensors_that_do_not_fit_are_all_named(trained):
+    folder = choose_checkpoint(trained, "last")[0]
+    params = trained_encoders(trained).params
+    like = jax.eval_shape(lambda: params)
+    encoder = dict(like["sketch_encoder"])
+    encoder["head"] = {"kernel": jax.ShapeDtypeStruct((7, 16), np.float32), "extra": encoder["head"]["bias"]}
+    with pytest.raises(ValueError) as error:
+        read_tree(folder / "state", ("params", "model"), {**like, "sketch_encoder": encoder})
+    for words in (
+        "missing: sketch_encoder.head.extra",
+        "unexpected: sketch_encoder.head.bias",
+        "misshapen: sketch_encoder.head.kernel is (24, 16), the model needs (7, 16)",
+    ):
+        assert words in str(error.value)
+    assert flatten(like)
+
+
+def test_a_damaged_checkpoint_is_refused_by_file(trained, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    folder, _ = choose_checkpoint(copy, "last")
+    largest = max((p for p in (folder / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"is damaged.*\n  .*{largest.name} has"):
+        trained_encoders(copy, "last")
+
+
+def test_what_changes_no_number_may_differ_from_how_the_run_began(trained, tmp_path):
+    resumed = shutil.copytree(trained, tmp_path / "resumed")
+    config = json.loads((resumed / "config.json").read_text())
+    config["model"] |= {"remat": True, "attention": "xla"}
+    (resumed / "config.json").write_text(json.dumps(config))
+    assert trained_encoders(resumed, "last").config == trained_encoders(trained, "last").config

@@ -1,0 +1,109 @@
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from effnet_jax.storage.files import held, new_folder, replacing
+
+
+def test_the_file_appears_whole_in_a_folder_that_is_made(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("all")
+        assert not path.exists()
+    assert path.read_text() == "all"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with new_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "a").write_text("a")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert (tmp_path / "deep" / "out" / "a").read_text() == "a"
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "other") as folder:
+        (folder / "a").write_text("a")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+def test_a_new_folder_takes_the_place_of_an_empty_one_only(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with new_folder(tmp_path / "empty") as folder:
+        (folder / "a").write_text("a")
+    assert (tmp_path / "empty" / "a").read_text() == "a"
+    for taken in (tmp_path / "empty", tmp_path / "empty" / "a"):
+        with pytest.raises(FileExistsError, match="new or empty"), new_folder(taken):
+            pass
+    assert (tmp_path / "empty" / "a").read_text() == "a"
+
+
+HOLDER = """
+import sys
+from effnet_jax.storage.files import held
+with held(sys.argv[1], refuse=BlockingIOError):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds `tmp_path / "lock"` until it is told to go."""
+    pytest.importorskip("fcntl")
+    command = [sys.executable, "-c", HOLDER, tmp_path / "lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_refuses_others_by_the_name_of_its_holder_and_dies_with_it(holder, tmp_path):
+    lock = tmp_path / "lock"
+    with pytest.raises(BlockingIOError, match=f"process {holder.pid} on "), held(lock, refuse=BlockingIOError):
+        pass
+    holder.kill()
+    holder.wait()
+    with held(lock, refuse=BlockingIOError) as alone:
+        assert alone
+    with held(lock, refuse=BlockingIOError) as alone:  # free after its block
+        assert alone
+
+
+def test_who_waits_for_a_lock_says_so_and_gets_it(holder, tmp_path, caplog):
+    def let_go(record):
+        if "waiting for" in record.getMessage():
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+        return True
+
+    logger = logging.getLogger("effnet_jax.storage.files")
+    logger.addFilter(let_go)
+    try:
+        with caplog.at_level(logging.INFO), held(tmp_path / "lock") as alone:
+            assert alone
+            assert holder.wait(10) == 0
+    finally:
+        logger.removeFilter(let_go)
+    assert f"waiting for process {holder.pid} on " in caplog.text
+
+
+def test_without_locks_nothing_is_refused(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def none(file, how):
+        raise OSError(38, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with held(tmp_path / "lock") as alone:
+        assert not alone

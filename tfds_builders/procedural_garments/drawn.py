@@ -1,0 +1,98 @@
+"""The procedural garments as files in memory, drawn by several processes. No JAX, no TFDS."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from hashlib import sha256
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+from threading import Thread
+
+from effnet_jax.data.decode import encode_png
+from effnet_jax.data.folders import FolderSplit, PhotoFile, SketchFile
+from effnet_jax.runtime.progress import track
+from tfds_builders.procedural_garments.garments import GarmentSet, split_plan
+
+log = logging.getLogger(__name__)
+
+_Job = tuple[int, str, str]  # seed, role, id
+
+
+def draw_garments(seed: int = 0, *, workers: int | None = None) -> tuple[dict[str, FolderSplit], dict[Path, bytes]]:
+    """Draw the whole set.
+
+    Args:
+        seed: of the set.
+        workers: processes that draw; None is one per core, 0 draws in this process. The pictures do not depend on it.
+
+    Returns:
+        The splits, and the PNG file behind each of their paths (which are names only). A picture's SHA-256 is that of
+        its pixels: it does not change with the library that packs the PNG.
+    """
+    plan = split_plan(seed)
+    jobs = [(seed, "photo", photo_id) for photo_ids in plan.photos.values() for photo_id in photo_ids]
+    jobs += [(seed, "sketch", sketch.sketch_id) for sketches in plan.sketches.values() for sketch in sketches]
+    drawn = {}
+    for (_, role, picture_id), result in zip(jobs, _drawn(jobs, workers), strict=True):
+        drawn[role, picture_id] = result
+
+    def photo(photo_id: str) -> PhotoFile:
+        return PhotoFile(photo_id, Path(f"photo/{photo_id}.png"), drawn["photo", photo_id][1])
+
+    def sketch(sketch_id: str, photo_id: str, tag: str) -> SketchFile:
+        path = Path(f"sketch/{sketch_id}.png")
+        return SketchFile(sketch_id, photo_id, tag, path, drawn["sketch", sketch_id][1])
+
+    splits = {
+        name: FolderSplit(
+            name,
+            tuple(
+                sketch(s.sketch_id, s.photo_id, s.tag) for s in sorted(plan.sketches[name], key=lambda s: s.sketch_id)
+            ),
+            tuple(photo(photo_id) for photo_id in sorted(plan.photos[name])),
+        )
+        for name in ("train", "test")
+    }
+    return splits, {Path(f"{role}/{picture_id}.png"): png for (role, picture_id), (png, _) in drawn.items()}
+
+
+def _drawn(jobs: list[_Job], workers: int | None) -> Iterator[tuple[bytes, str]]:
+    def show(results: Iterator[tuple[bytes, str]], done: int = 0) -> Iterator[tuple[bytes, str]]:
+        return track(results, total=len(jobs) - done, description="drawing garments")
+
+    if workers == 0:
+        yield from show(map(_draw, jobs))
+        return
+    done = 0
+    try:
+        # Fresh processes: a fork of a process in which JAX runs threads may hang.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+            for result in show(pool.map(_draw, jobs, chunksize=16)):
+                yield result
+                done += 1
+    except BrokenProcessPool:
+        # Most often a script that starts its work without asking `if __name__ == "__main__":`.
+        log.warning("the drawing processes did not start; drawing in this process, which takes longer")
+        yield from show(map(_draw, jobs[done:]), done)
+
+
+def _end_with_parent() -> None:
+    """Let a drawing process end when the one that started it is killed, which runs none of its clean-up."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _draw(job: _Job) -> tuple[bytes, str]:
+    seed, role, picture_id = job
+    draw: Callable = _garment_set(seed).photo if role == "photo" else _garment_set(seed).sketch
+    pixels = draw(picture_id)
+    return encode_png(pixels), sha256(pixels.tobytes()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _garment_set(seed: int) -> GarmentSet:
+    return GarmentSet(seed)
