@@ -19,7 +19,7 @@ from effnet_jax.data.preprocessing import resize
 from effnet_jax.data.split import load_split
 from effnet_jax.retrieval.metrics import summarise
 from effnet_jax.retrieval.ranking import rank_gallery
-from effnet_jax.runs.trained import trained_encoders
+from effnet_jax.runs.folder import trained_encoders
 
 INKS = {
     "black pen": (0.1, 0.1, 0.12),

@@ -38,8 +38,9 @@ from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.vit import PRESETS
 from effnet_jax.runs.state import make_state
 from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated
+from effnet_jax.stages.alignment.alignment_flops import step_flops
 from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective
-from effnet_jax.training.flops import peak_flops, step_flops
+from effnet_jax.training.flops import peak_flops
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.step import make_train_step
 

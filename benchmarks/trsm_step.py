@@ -18,13 +18,14 @@ from train_step import make_batch, sizes
 
 from effnet_jax.config import Config, ModelConfig, TrsmConfig
 from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.encoders.program import EncodeProgram
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.runs.state import make_state
 from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated
-from effnet_jax.stages.trsm.token_batches import make_view_encoder
+from effnet_jax.stages.draws import AUGMENTED
+from effnet_jax.stages.trsm.token_batches import encode_views, make_view_program
 from effnet_jax.stages.trsm.trsm_objective import init_trsm_variables, make_trsm_objective
-from effnet_jax.stages.views import AUGMENTED
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.step import make_train_step
 
@@ -43,7 +44,9 @@ def main() -> None:
     key = jax.random.key(0, impl="threefry2x32")
     frozen = jax.jit(model.init)(key)
     wanted = {"sketch": (AUGMENTED,), "photo": (AUGMENTED,)}
-    encode = make_view_encoder(config, model, Preprocessing(image_size=given.size), mesh, wanted)
+    preprocessing = Preprocessing(image_size=given.size)
+    program = EncodeProgram(config.model, preprocessing, mesh, tokens=config.model.dtype)
+    views = make_view_program(config.augment, preprocessing, mesh, wanted)
     optimizer = make_optimizer(config.optim, total_steps=1000)
     step = make_train_step(make_trsm_objective(config, trsm), optimizer, key, mesh)
     start = jax.jit(
@@ -59,7 +62,7 @@ def main() -> None:
     times: dict[str, list[float]] = {"forward passes": [], "training of TRSM": []}
     for round_ in range(given.rounds + 1):  # the first compiles and is not counted
         started = time.perf_counter()
-        tokens = jax.block_until_ready(encode(frozen, images, key))
+        tokens = jax.block_until_ready(encode_views(views, program, frozen, images, key))
         middle = time.perf_counter()
         batch = {**tokens, **put_batch(held, mesh), **{k: images[k] for k in ("photo_index", "position")}}
         state, scalars = step(state, batch)

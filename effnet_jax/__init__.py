@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from effnet_jax.models.vit import ViT
     from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_gallery
     from effnet_jax.run import evaluate, train
-    from effnet_jax.runs.trained import trained_encoders
+    from effnet_jax.runs.folder import trained_encoders
     from effnet_jax.weights.load import load_encoder
 
 _HOMES = {
@@ -56,7 +56,7 @@ _HOMES = {
     "make_functional": "models.effnet",
     "rank_gallery": "retrieval.ranking",
     "train": "run",
-    "trained_encoders": "runs.trained",
+    "trained_encoders": "runs.folder",
 }
 
 __all__ = [

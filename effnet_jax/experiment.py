@@ -16,10 +16,12 @@ from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.data.split import Split, load_split
+from effnet_jax.encoders.program import EncodeProgram
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.runs.checkpoints import Checkpoints
-from effnet_jax.runs.saved import ON_TEST, ON_VALIDATION
-from effnet_jax.runs.workdir import CHECKPOINTS, FREE_SECTIONS, claimed, open_workdir, record_splits
+from effnet_jax.runs.choice import ON_TEST, ON_VALIDATION
+from effnet_jax.runs.folder import Run
+from effnet_jax.runs.opening import FREE_SECTIONS, claimed, open_run, record_splits
 from effnet_jax.runtime.compilation_cache import use_compilation_cache
 from effnet_jax.runtime.hosts import all_hosts, check_same, first_then_rest, only_first, say_to_all
 from effnet_jax.runtime.sharding import make_mesh
@@ -34,7 +36,7 @@ class Experiment:
 
     Attributes:
         config: validated configuration.
-        workdir: folder of the run.
+        run: its folder.
         mesh: devices.
         splits: train, test and, where photos are held out, validation.
         preprocessing: input scaling and image size, stored with every checkpoint.
@@ -44,7 +46,7 @@ class Experiment:
     """
 
     config: Config
-    workdir: Path
+    run: Run
     mesh: Mesh
     splits: dict[str, Split]
     preprocessing: Preprocessing
@@ -54,7 +56,7 @@ class Experiment:
     _opened: dict[tuple[str, tuple[int, ...]], ImageCache] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
-    def about(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What a checkpoint needs to be an encoder again."""
         return {
             "model": dataclasses.asdict(self.config.model),
@@ -76,12 +78,16 @@ class Experiment:
             self._opened[split, sizes] = first_then_rest("opening the image cache", open_cache)
         return self._opened[split, sizes]
 
-    def checkpoints(self, *, clean: bool = False) -> Checkpoints:
+    def encode_program(self, *, tokens: str = "") -> EncodeProgram:
+        """Give the compiled encoders; `tokens` as in EncodeProgram."""
+        return EncodeProgram(self.config.model, self.preprocessing, self.mesh, tokens=tokens)
+
+    def open_checkpoints(self, *, clean: bool = False) -> Checkpoints:
         """Open the checkpoints of the run; `clean` as in Checkpoints."""
-        best_by = (ON_VALIDATION,) if "validation" in self.splits else ()
-        best_by += (ON_TEST,) if self.config.eval.best_on_test else ()
+        rules = (ON_VALIDATION,) if "validation" in self.splits else ()
+        rules += (ON_TEST,) if self.config.eval.best_on_test else ()
         keep = self.config.train.keep_checkpoints
-        return Checkpoints(self.workdir / CHECKPOINTS, keep=keep, best_by=best_by, clean=clean)
+        return Checkpoints(self.run.checkpoints, keep=keep, best_by=rules, clean=clean)
 
 
 def prepare(
@@ -106,24 +112,24 @@ def prepare(
     config = from_mapping(config.to_dict() if isinstance(config, Config) else config)
     if "://" in str(workdir):
         raise ConfigError(f"--workdir={workdir} must be a folder that is mounted; docs/pods.md says how for buckets.")
-    workdir = Path(workdir).expanduser().absolute()
+    run = Run(workdir)
     use_compilation_cache(config.log.compilation_cache)
     mesh = make_mesh()
-    check_same("the configuration", json.dumps([config.to_dict(), str(workdir)]))
+    check_same("the configuration", json.dumps([config.to_dict(), str(run.folder)]))
     if claim is not None:
-        only_first("opening --workdir", lambda: claim.enter_context(claimed(workdir)))
-    only_first("opening --workdir", lambda: open_workdir(workdir, config, free_sections=free_sections))
-    _refuse_separate_folders(workdir)
+        only_first("opening --workdir", lambda: claim.enter_context(claimed(run)))
+    only_first("opening --workdir", lambda: open_run(run, config, free_sections=free_sections))
+    _refuse_separate_folders(run.folder)
     splits = first_then_rest("reading the data", lambda: load_splits(config))
     check_same("the data", json.dumps({name: split.sha256 for name, split in splits.items()}))
-    only_first("opening --workdir", lambda: record_splits(workdir, splits))
+    only_first("opening --workdir", lambda: record_splits(run, splits))
     sketches = len(splits["train"].sketch_ids)
     if config.train.batch_size > sketches:
         raise ConfigError(f"train.batch_size={config.train.batch_size} is more than the {sketches} training sketches.")
     steps_per_epoch = sketches / config.train.batch_size
     return Experiment(
         config=config,
-        workdir=workdir,
+        run=run,
         mesh=mesh,
         splits=splits,
         preprocessing=Preprocessing(

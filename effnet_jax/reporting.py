@@ -5,13 +5,13 @@ from pathlib import Path
 
 from effnet_jax.config import ConfigError, EvalConfig
 from effnet_jax.data.split import Split
-from effnet_jax.encoders.evaluator import save_embeddings
 from effnet_jax.experiment import Experiment
-from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations, write_metrics, write_ranks
+from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, summarise
 from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.runs.checkpoints import Checkpoints
-from effnet_jax.runs.saved import ON_TEST, ON_VALIDATION
+from effnet_jax.runs.choice import LAST, ON_TEST, ON_VALIDATION, WORDS
+from effnet_jax.runs.results import evaluation_name, write_embeddings, write_metrics, write_ranks
 from effnet_jax.runtime.hosts import is_first, only_first
 from effnet_jax.runtime.sharding import gathered
 from effnet_jax.stages.stage import Ranked, Stage
@@ -21,7 +21,8 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
     """Evaluate the chosen checkpoints on the test set, under each protocol; write and print what they reach.
 
     Writes metrics.json, and for each checkpoint a folder with ranks.csv, embeddings.npz and the retrieval grid; for
-    every protocol but the encoder's, a folder with its name behind.
+    every protocol but the encoder's, a folder with its name behind. A checkpoint that several rules come to is
+    evaluated once.
 
     Raises:
         ConfigError: there is no checkpoint yet, or none that `eval.best_on_test` could choose.
@@ -29,9 +30,9 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
     config, split = experiment.config, experiment.splits["test"]
     chosen = choose(experiment, checkpoints)
     if not chosen:
-        raise ConfigError(f"{experiment.workdir} has no checkpoint yet; train it first with --mode=train.")
+        raise ConfigError(f"{experiment.run.folder} has no checkpoint yet; train it first with --mode=train.")
     evaluations = []
-    for folder, (selection, step) in chosen.items():
+    for step, rules in chosen.items():
         variables = gathered(checkpoints.restore(step, stage.state).variables, experiment.mesh)
         for protocol in config.eval.protocols:
             ranked = stage.rank(variables, "test", protocol)
@@ -42,27 +43,35 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
                 split="test",
                 split_sha256=split.sha256,
                 step=step,
-                selection=selection,
+                selection=", also ".join(rules.values()),
                 seed=config.train.seed,
                 protocol=protocol,
                 photo_to_sketch=reverse,
+                chosen_as=tuple(rules),
+                folder=evaluation_name(next(iter(rules)), protocol),
             )
             evaluations.append(evaluation)
-            out = experiment.workdir / (folder if protocol == "encoder" else f"{folder}_{protocol}")
-            write = functools.partial(write_ranking, out, evaluation, ranked, split, config.eval.grid_rows)
-            only_first("writing the report", write)
-    only_first("writing the report", lambda: write_metrics(experiment.workdir / "metrics.json", evaluations))
+            only_first("writing the report", functools.partial(write_ranking, experiment, evaluation, ranked, split))
+    only_first("writing the report", lambda: write_metrics(experiment.run.metrics_file, evaluations))
     if is_first():
         print_evaluations(evaluations)
     return evaluations
 
 
-def write_ranking(out: Path, evaluation: Evaluation, ranked: Ranked, split: Split, grid_rows: int) -> None:
+def write_ranking(experiment: Experiment, evaluation: Evaluation, ranked: Ranked, split: Split) -> None:
     """Write what belongs to one checkpoint and protocol: ranks, embeddings where there are any, and the picture."""
-    write_ranks(out / "ranks.csv", ranked.ranking, split.sketch_ids, split.photo_ids, split.photo_index)
+    run, name = experiment.run, evaluation.folder
+    write_ranks(run.ranks_file(name), ranked.ranking, split.sketch_ids, split.photo_ids, split.photo_index)
     if ranked.embeddings is not None:
-        save_embeddings(out / "embeddings.npz", ranked.embeddings, split)
-    draw_grid(out / "retrieval.png", evaluation, ranked.ranking, split, grid_rows)
+        write_embeddings(
+            run.embeddings_file(name),
+            *ranked.embeddings,
+            sketch_ids=split.sketch_ids,
+            photo_ids=split.photo_ids,
+            photo_index=split.photo_index,
+            tags=split.tags,
+        )
+    draw_grid(run.grid_file(name), evaluation, ranked.ranking, split, experiment.config.eval.grid_rows)
 
 
 def measure_split(ranked: Ranked, split: Split, config: EvalConfig) -> tuple[Summary, Summary | None]:
@@ -73,27 +82,25 @@ def measure_split(ranked: Ranked, split: Split, config: EvalConfig) -> tuple[Sum
     return summary, photo_to_sketch(*ranked.embeddings, split.photo_index, ks=config.ks)
 
 
-def choose(experiment: Experiment, checkpoints: Checkpoints) -> dict[str, tuple[str, int]]:
-    """Name the checkpoints to report on: folder -> (how it was chosen, step)."""
+def choose(experiment: Experiment, checkpoints: Checkpoints) -> dict[int, dict[str, str]]:
+    """Name the checkpoints to report on: step -> the rules that come to it, each in words."""
     latest = checkpoints.latest()
     if latest is None:
         return {}
-    done = latest >= experiment.total_steps
-    unfinished = f"latest, run stopped before its {experiment.total_steps} steps"
-    chosen = {"last": ("last" if done else unfinished, latest)}
-    if "validation" in experiment.splits and (best := checkpoints.best(ON_VALIDATION)) is not None:
-        rule = f"best on validation (MRR, {len(experiment.splits['validation'].photo_ids)} photos)"
-        if best == latest:
-            chosen["last"] = (f"{chosen['last'][0]}, also {rule}", latest)
-        else:
-            chosen["best_on_validation"] = (rule, best)
+    last = WORDS[LAST]
+    if latest < experiment.total_steps:
+        last = f"latest, run stopped before its {experiment.total_steps} steps"
+    chosen = {latest: {LAST: last}}
+    if "validation" in experiment.splits and (best := checkpoints.chosen(ON_VALIDATION)):
+        photos = len(experiment.splits["validation"].photo_ids)
+        chosen.setdefault(best[1], {})[ON_VALIDATION] = f"best on validation (MRR, {photos} photos)"
     if experiment.config.eval.best_on_test:
-        if (best := checkpoints.best(ON_TEST)) is None:
+        if (best := checkpoints.chosen(ON_TEST)) is None:
             raise ConfigError(
-                f"eval.best_on_test: no checkpoint of {experiment.workdir} was measured on the test set while it was "
-                "trained; train with it, or leave it off."
+                f"eval.best_on_test: no checkpoint of {experiment.run.folder} was measured on the test set while it "
+                "was trained; train with it, or leave it off."
             )
-        chosen["best_on_test"] = ("best on test (optimistic)", best)
+        chosen.setdefault(best[1], {})[ON_TEST] = WORDS[ON_TEST]
     return chosen
 
 

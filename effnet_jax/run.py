@@ -5,28 +5,27 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import jax
 import numpy as np
 
 from effnet_jax.config import Config, ConfigError, Settings
 from effnet_jax.experiment import Experiment, prepare
-from effnet_jax.models.attention import choose_attention
-from effnet_jax.models.vit import PRESETS
+from effnet_jax.models.presets import describe_attention
 from effnet_jax.reporting import report
 from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import accuracy_at_k
 from effnet_jax.runs.checkpoints import Checkpoints
 from effnet_jax.runs.embeddings import evaluate_embeddings
+from effnet_jax.runs.folder import Run
+from effnet_jax.runs.opening import FREE_SECTIONS
 from effnet_jax.runs.state import TrainState
-from effnet_jax.runs.workdir import FREE_SECTIONS, has_checkpoints
 from effnet_jax.runtime.hosts import is_first
 from effnet_jax.runtime.sharding import check_divisible, gathered
-from effnet_jax.stages.alignment.alignment_stage import alignment_stage
-from effnet_jax.stages.stage import Stage, fresh_state
-from effnet_jax.stages.trsm.trsm_stage import trsm_stage
+from effnet_jax.stages.alignment.alignment_stage import AlignmentStage
+from effnet_jax.stages.stage import Stage
+from effnet_jax.stages.trsm.trsm_stage import TrsmStage
 from effnet_jax.training.flops import total_peak
 from effnet_jax.training.loop import fit
 from effnet_jax.training.optim import make_optimizer
@@ -59,7 +58,7 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
         experiment = prepare(config, workdir, claim=stack)
         for name in ("batch_size", "micro_batch_size"):
             check_divisible(f"train.{name}", getattr(experiment.config.train, name), experiment.mesh)
-        checkpoints = stack.enter_context(experiment.checkpoints(clean=True))
+        checkpoints = stack.enter_context(experiment.open_checkpoints(clean=True))
         stage = make_stage(experiment)
         train_until_done(experiment, stage, checkpoints)
         return report(experiment, stage, checkpoints)
@@ -80,19 +79,19 @@ def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list
         DataError: the data set cannot be had or is faulty.
         CheckpointError: no checkpoint can be read.
     """
-    workdir = Path(workdir).expanduser()
-    if not (workdir / "config.json").exists():
-        raise ConfigError(f"there is no run in {workdir}; train it first with --mode=train, or check --workdir.")
-    if not has_checkpoints(workdir):
-        raise ConfigError(f"{workdir} has no checkpoint yet; wait for the first, or train it with --mode=train.")
+    run = Run(workdir)
+    if not run.config_file.exists():
+        raise ConfigError(f"there is no run in {run.folder}; train it first with --mode=train, or check --workdir.")
+    if not run.steps():
+        raise ConfigError(f"{run.folder} has no checkpoint yet; wait for the first, or train it with --mode=train.")
     experiment = prepare(config, workdir, free_sections=(*FREE_SECTIONS, "eval"))
-    with experiment.checkpoints() as checkpoints:
+    with experiment.open_checkpoints() as checkpoints:
         return report(experiment, make_stage(experiment), checkpoints)
 
 
 def make_stage(experiment: Experiment) -> Stage:
     """Choose the stage of a run."""
-    return (trsm_stage if experiment.config.trsm.enabled else alignment_stage)(experiment)
+    return TrsmStage(experiment) if experiment.config.trsm.enabled else AlignmentStage(experiment)
 
 
 def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> TrainState:
@@ -108,46 +107,37 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             f"log.profile_steps={config.log.profile_steps} lie beyond the last step, {experiment.total_steps}."
         )
     optimizer = make_optimizer(config.optim, experiment.total_steps)
-    train_step = make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, lies=_lies(stage))
+    step = make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, stage.shardings)
     with (
         TrainLog(
-            experiment.workdir,
+            experiment.run.scalars_file,
+            experiment.run.tensorboard if config.log.tensorboard else None,
             start_step=start,
             total_steps=experiment.total_steps,
             batch_size=config.train.batch_size,
-            tensorboard=config.log.tensorboard,
             progress=config.log.progress,
             writes=is_first(),
             step_flops=stage.step_flops(),
             peak_flops=total_peak(experiment.mesh.devices.flatten().tolist()),
-        ) as log,
-        profiled(train_step, config.log.profile_steps, start, experiment.workdir) as train_step,
+        ) as writer,
+        profiled(step, config.log.profile_steps, start, experiment.run.profile) as profiled_step,
     ):
-        if config.log.progress and config.model.backbone in PRESETS:
-            log.say(describe_attention(config))
+        if config.log.progress and (sentence := describe_attention(config.model)):
+            writer.say(sentence)
         return fit(
             state,
             stage.batches(start, draw_key),
-            train_step,
+            profiled_step,
             make_selection_metrics(experiment, stage),
             total_steps=experiment.total_steps,
             log_every=config.train.log_every_steps,
             evaluate_every=max(1.0, config.train.eval_every_epochs * experiment.steps_per_epoch),
             save_every=config.train.checkpoint_every_steps,
-            log=log,
+            log=writer,
             checkpoints=checkpoints,
-            about=experiment.about,
+            metadata=experiment.metadata,
             mesh=experiment.mesh,
         )
-
-
-def describe_attention(config: Config) -> str:
-    """Say which attention a ViT takes, and why."""
-    width, _, heads = PRESETS[config.model.backbone]
-    width, heads = config.model.width or width, config.model.heads or heads
-    tokens = 1 + (config.model.image_size // config.model.patch_size) ** 2
-    name, why = choose_attention(config.model.attention, config.model.dtype, tokens, heads, width // heads)
-    return f"attention: {name} ({why})"
 
 
 def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Checkpoints, key: jax.Array) -> TrainState:
@@ -155,20 +145,12 @@ def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Che
     restored = checkpoints.restore_latest(stage.state)
     if restored is not None:
         return restored
-    lines = experiment.workdir / "metrics.jsonl"
+    lines = experiment.run.scalars_file
     if lines.exists() and lines.stat().st_size and is_first():
-        log.warning("%s was started before, but holds no checkpoint; starting anew", experiment.workdir)
-
-    def start(key: jax.Array) -> TrainState:
-        return fresh_state(experiment.config, stage.init, experiment.total_steps, key)
-
-    state = jax.jit(start, out_shardings=_lies(stage))(key)
+        log.warning("%s was started before, but holds no checkpoint; starting anew", experiment.run.folder)
+    state = jax.jit(stage.fresh_state, out_shardings=stage.shardings)(key)
     params, batch_stats = stage.pretrained(state.variables)
     return dataclasses.replace(state, params=params, batch_stats=batch_stats)
-
-
-def _lies(stage: Stage) -> TrainState:
-    return jax.tree.map(lambda x: x.sharding, stage.state)
 
 
 def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[TrainState], dict[str, float]]:
@@ -195,11 +177,8 @@ def evaluate_file(path: str | os.PathLike[str], workdir: str | os.PathLike[str] 
 
     Raises:
         ValueError: arrays that are missing or do not fit together.
-        ConfigError: `workdir` holds a training run.
+        ConfigError: `workdir` holds a training run, or another program's files that would be lost.
     """
-    workdir = None if workdir is None else Path(workdir).expanduser()
-    if workdir is not None and (workdir / "config.json").exists():
-        raise ConfigError(f"{workdir} is the folder of a training run, whose results would be lost; give another one.")
     evaluation, _ = evaluate_embeddings(path, out=workdir)
     print_evaluations([evaluation])
     return evaluation

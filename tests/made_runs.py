@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from effnet_jax.config import Config
-from effnet_jax.retrieval.evaluation import Evaluation, write_metrics, write_ranks
+from effnet_jax.retrieval.evaluation import Evaluation
 from effnet_jax.retrieval.metrics import summarise
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.runs.embeddings import evaluate_embeddings
+from effnet_jax.runs.results import write_metrics, write_ranks
 
 PHOTOS, SKETCHES = 30, 70
 PHOTO_IDS = [f"p{j:02d}" for j in range(PHOTOS)]
@@ -47,11 +48,14 @@ def write_run(
     vectors, gallery, index = embeddings(noise, seed, sketches, photos)
     ranking = rank_gallery(vectors, gallery, index)
     summary = summarise(ranking, index)
-    extra = ["best on validation (MRR, 3 photos)"] if best else []
-    evaluations = [Evaluation(summary, dataset, "test", sha256, 100, selection, seed) for selection in ("last", *extra)]
+    selections = {"last": "last"} | ({"best_on_validation": "best on validation (MRR, 3 photos)"} if best else {})
+    evaluations = [
+        Evaluation(summary, dataset, "test", sha256, 100, words, seed, chosen_as=(rule,), folder=rule)
+        for rule, words in selections.items()
+    ]
     write_metrics(path / "metrics.json", evaluations)
-    for folder in ("last", "best_on_validation")[: len(evaluations)]:
-        write_ranks(path / folder / "ranks.csv", ranking, sketch_ids(index), PHOTO_IDS[:photos], index)
+    for rule in selections:
+        write_ranks(path / rule / "ranks.csv", ranking, sketch_ids(index), PHOTO_IDS[:photos], index)
     config = Config().to_dict()
     config["train"]["seed"] = seed
     config["optim"]["learning_rate"] = learning_rate

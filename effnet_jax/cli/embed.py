@@ -63,7 +63,7 @@ def embed(
 
     encoders = None
     if checkpoint is not None:
-        from effnet_jax.runs.trained import trained_encoders
+        from effnet_jax.runs.folder import trained_encoders
 
         encoders = trained_encoders(checkpoint, choose)
     report = build_catalogue(

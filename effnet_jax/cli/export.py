@@ -34,7 +34,7 @@ def export(
     --config.model.weights.
     """
     from effnet_jax.encoders.artefacts import export_encoders, one_by_one
-    from effnet_jax.runs.trained import trained_encoders
+    from effnet_jax.runs.folder import trained_encoders
 
     encoders = trained_encoders(workdir, checkpoint)
     each = one_by_one(encoders)

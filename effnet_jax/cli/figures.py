@@ -32,7 +32,7 @@ REPORT_EPILOG = """
 Exit status: 0 done, 1 some figures could not be drawn (the page says which and why).
 """
 
-Run = Annotated[Path, typer.Argument(help="Folder of a trained and evaluated run.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(help="Folder of a trained and evaluated run.", show_default=False)]
 Which = Annotated[
     str | None,
     typer.Option(
@@ -44,7 +44,7 @@ TfdsDir = Annotated[str | None, typer.Option(help="Where built data sets are now
 
 
 def figures(
-    run: Run,
+    run: RunFolder,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for the files. Default: figures/ in the run, figures/WHICH/ for --which."),
@@ -68,7 +68,7 @@ def figures(
 
 
 def report(
-    run: Run,
+    run: RunFolder,
     out: Annotated[Path | None, typer.Option(help="The HTML file. Default: report.html in the run.")] = None,
     which: Which = None,
     data_dir: DataDir = None,
@@ -78,9 +78,10 @@ def report(
     """Draw all figures of a run and put them, with every number and how it was measured, into one HTML file."""
     from effnet_jax.figures.draw import draw_figures
     from effnet_jax.figures.report_page import write_report
+    from effnet_jax.runs.folder import Run
 
     drawn, notes = draw_figures(run, name=which, data_dir=data_dir, tfds_dir=tfds_dir)
-    path = write_report(run, drawn, notes, out or run.expanduser() / "report.html")
+    path = write_report(run, drawn, notes, out or Run(run).page)
     if as_json:
         print(json.dumps({"report": str(path), **_described(drawn, notes)}, indent=2, ensure_ascii=False))
     else:

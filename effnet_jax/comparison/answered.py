@@ -1,8 +1,5 @@
 """What a run answered: its ranks.csv beside its metrics.json, and whether two runs were asked the same."""
 
-import csv
-import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +10,9 @@ from jaxtyping import Float, Int32
 
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import credit_at_k
-from effnet_jax.runs.results import folder_of, read_json
-
-CHECKPOINTS = {
-    "last": ("last", "latest"),
-    "best_on_validation": ("best on validation",),
-    "best_on_test": ("best on test",),
-}
-"""Folder of a run, and how the selection rule in metrics.json begins."""
+from effnet_jax.runs.choice import BEST, LAST, ON_VALIDATION, Choice
+from effnet_jax.runs.folder import Run
+from effnet_jax.runs.opening import settings_of
 
 _NAMED = 100  # ids named in an error; the rest is counted
 _FEW = 3  # where the data sets are others anyway
@@ -74,65 +66,58 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
 
     Args:
         path: its folder, with metrics.json; or the folder of one evaluation in it, such as `run/last_rerank`.
-        checkpoint: a key of `CHECKPOINTS`; of no meaning for embeddings that were evaluated by themselves.
+        checkpoint: a choice of runs.choice; of no meaning for embeddings that were evaluated by themselves.
         name: of its row.
 
     Raises:
         ValueError: files that are missing, damaged or of another evaluation.
     """
-    path = Path(path)
-    evaluation = ""
-    if not (path / "metrics.json").is_file() and (path.parent / "metrics.json").is_file():
-        path, evaluation = path.parent, path.name
-    metrics = read_json(path / "metrics.json", f"{path} holds no evaluated run")
-    results = metrics.get("results") or [{}]
-    if evaluation:
-        result, ranks = _evaluation(path, evaluation, results), path / evaluation / "ranks.csv"
-    elif (path / "ranks.csv").is_file():
-        result, ranks = results[0], path / "ranks.csv"
-    else:
-        result, folder = _chosen(path, checkpoint, results)
-        ranks = path / folder / "ranks.csv"
+    run, evaluation = Run.containing(path)
+    if not run.metrics_file.is_file():
+        raise ValueError(f"{path} holds no evaluated run (it has no {run.metrics_file.name})")
+    result = _evaluation(run, evaluation) if evaluation else _chosen(run, Choice.of(checkpoint))
     try:
-        asked = _read_ranks(ranks)
+        ranks = run.ranks(result["folder"])
+        order = sorted(range(len(ranks.sketch_ids)), key=lambda i: ranks.sketch_ids[i])
         answered = Answered(
             name=name,
-            path=path / evaluation,
+            path=run.folder / evaluation,
             dataset=result["dataset"],
             split=result["split"],
             split_sha256=result["split_sha256"],
             gallery=result["gallery"],
-            gallery_ids=_gallery_ids(path, result["split"]),
+            gallery_ids=_gallery_ids(run, result["split"]),
             selection=result["selection"],
             seed=result["seed"],
-            settings=_settings(path, result),
-            **asked,
+            settings=_settings(run, result),
+            sketch_ids=tuple(ranks.sketch_ids[i] for i in order),
+            photo_ids=tuple(ranks.photo_ids[i] for i in order),
+            better=ranks.better[order],
+            tied=ranks.tied[order],
         )
     except KeyError as error:
-        raise ValueError(f"{path}/metrics.json lacks {error}; evaluate the run again") from error
-    _check_agreement(answered, result, ranks)
+        raise ValueError(f"{run.metrics_file} lacks {error}; evaluate the run again") from error
+    _check_agreement(answered, result, run.ranks_file(result["folder"]))
     return answered
 
 
-def _chosen(path: Path, checkpoint: str, results: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
-    """The result of that checkpoint, the encoder's where there is one, and its folder; the last may be the best too."""
-    begins = CHECKPOINTS[checkpoint]
-    chosen = []
-    for result in results:
-        selection = str(result.get("selection", ""))
-        if selection.startswith(begins) or any(f", also {words}" in selection for words in begins):
-            chosen.append(result)
-    if chosen:
-        result = next((r for r in chosen if r.get("protocol", "encoder") == "encoder"), chosen[0])
-        return result, folder_of(result)
-    there = ", ".join(repr(r.get("selection")) for r in results)
-    raise ValueError(f"{path} has no checkpoint {checkpoint}; its metrics.json has {there}")
+def _chosen(run: Run, choice: Choice) -> dict[str, Any]:
+    """The result of that checkpoint, the encoder's where there is one; of no meaning without a run of ours."""
+    results = run.metrics["results"]
+    if results and not results[0]["chosen_as"]:  # embeddings that were evaluated by themselves
+        return results[0]
+    rules = (ON_VALIDATION, LAST) if choice.rule == BEST else (choice.rule,)
+    found = [r for rule in rules for r in results if rule in r["chosen_as"] or r["checkpoint_step"] == choice.step]
+    if found:
+        return next((r for r in found if r["protocol"] == "encoder"), found[0])
+    there = ", ".join(repr(r["selection"]) for r in results)
+    raise ValueError(f"{run.folder} has no checkpoint {choice}; its {run.metrics_file.name} has {there}")
 
 
-def _evaluation(path: Path, name: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    there = {folder_of(result): result for result in results if "selection" in result}
+def _evaluation(run: Run, name: str) -> dict[str, Any]:
+    there = {result["folder"]: result for result in run.metrics["results"]}
     if name not in there:
-        raise ValueError(f"{path} has no evaluation {name}; it has {', '.join(sorted(there))}")
+        raise ValueError(f"{run.folder} has no evaluation {name}; it has {', '.join(sorted(there))}")
     return there[name]
 
 
@@ -194,26 +179,6 @@ def _listed(names: Sequence[str], most: int = _NAMED) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _read_ranks(path: Path) -> dict[str, Any]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-        rows = sorted((r["sketch_id"], r["true_photo_id"], int(r["better"]), int(r["tied"])) for r in lines)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); evaluate the run again") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged ({error}); evaluate the run again") from error
-    twice = sorted(name for name, count in Counter(row[0] for row in rows).items() if count > 1)
-    if not rows or twice:
-        raise ValueError(f"{path} " + (f"has queries more than once: {_listed(twice)}" if rows else "holds no query"))
-    return {
-        "sketch_ids": tuple(row[0] for row in rows),
-        "photo_ids": tuple(row[1] for row in rows),
-        "better": np.array([row[2] for row in rows], np.int32),
-        "tied": np.array([row[3] for row in rows], np.int32),
-    }
-
-
 def _check_agreement(run: Answered, result: dict[str, Any], ranks: Path) -> None:
     """Refuse a ranks.csv that is not the one behind metrics.json."""
     for measure, stated in result.items():
@@ -227,25 +192,14 @@ def _check_agreement(run: Answered, result: dict[str, Any], ranks: Path) -> None
             )
 
 
-def _gallery_ids(path: Path, split: str) -> frozenset[str] | None:
+def _gallery_ids(run: Run, split: str) -> frozenset[str] | None:
     try:
-        return frozenset(json.loads((path / "split.json").read_text(encoding="utf-8"))[split]["photo_ids"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return frozenset(run.splits[split].photo_ids)
+    except (ValueError, KeyError):
         return None
 
 
-def _settings(path: Path, result: dict[str, Any]) -> dict[str, Any] | None:
-    """The configuration without what is free to differ between runs of one (seed, places, logs), and the protocol."""
-    from effnet_jax.runs.workdir import FREE_FIELDS, FREE_SECTIONS, with_new_fields
-
-    try:
-        settings = with_new_fields(json.loads((path / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return None
-    for field in (*FREE_SECTIONS, *FREE_FIELDS, "train.seed"):
-        *sections, last = field.split(".")
-        inside = settings
-        for section in sections:
-            inside = inside.get(section, {})
-        inside.pop(last, None)
-    return {**settings, "protocol": result.get("protocol", "encoder")}
+def _settings(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
+    """The configuration without what is free to differ between runs of one, and the protocol."""
+    settings = settings_of(run)
+    return None if settings is None else {**settings, "protocol": result["protocol"]}

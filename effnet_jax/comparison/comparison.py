@@ -128,7 +128,8 @@ def compare_runs(
 
     Args:
         runs: folders, or NAME=FOLDER; two or more.
-        checkpoint: which one of each run: "last", "best_on_validation" or "best_on_test".
+        checkpoint: which one of each run: "last", "best" (on validation, else the last), "best_on_validation",
+            "best_on_test", or a step.
         ks: values of K. Those beyond the gallery are left out, with a note.
         per_run: keep seeds of one configuration apart.
 

@@ -9,16 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing, normalise
+from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.encoders.onnx_file import write_onnx
-from effnet_jax.models.effnet import make_encoder
-from effnet_jax.runs.workdir import versions, write_json
-from effnet_jax.storage.files import replacing
+from effnet_jax.encoders.program import make_encode
+from effnet_jax.runtime.versions import versions
+from effnet_jax.storage.files import replacing, write_json
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.save import portable, save_encoder
 
@@ -54,11 +53,8 @@ class TrainedEncoder:
 
     def embed(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b z"]:
         """Embed resized 8-bit RGB images; not of unit norm."""
-        config = portable(self.config)
-        encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(0)))
-        graphdef = nnx.split(encoder, nnx.Param, nnx.BatchStat)[0]
-        with jax.default_matmul_precision(self.config.precision):
-            return nnx.merge(graphdef, self.params, self.batch_stats)(normalise(images, self.preprocessing)).embedding
+        encode = make_encode(portable(self.config), self.preprocessing)
+        return encode(self.params, self.batch_stats, images).embedding
 
 
 def one_by_one(encoders: Encoders) -> list[TrainedEncoder]:

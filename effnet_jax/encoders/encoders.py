@@ -8,23 +8,22 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Float16, Float32, UInt8
+from jaxtyping import Float, Float16, Float32, UInt8
 
 from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.data.preprocessing import Preprocessing, normalise
-from effnet_jax.models.effnet import FunctionalEffNet, make_functional
+from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.encoders.program import EncodeProgram, encoder_of
 from effnet_jax.retrieval.scores import NORM_FLOOR
-from effnet_jax.runtime.sharding import batch_sharded, make_mesh, put_batch, replicated
+from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated
 from effnet_jax.storage.files import replacing
 from effnet_jax.weights.names.targets import nest
 
@@ -79,22 +78,22 @@ class Encoders:
 
     def embed_sketches(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b z"]:
         """Embed resized sketches, unit norm (zero where the encoder gives zero)."""
-        return np.asarray(self._sketches(self._on_mesh, self._put(images)))[: len(images)]
+        return unit_rows(self._run("sketch", images)[0])
 
     def embed_photos(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b z"]:
         """Embed resized photos, unit norm (zero where the encoder gives zero)."""
-        return np.asarray(self._photos(self._on_mesh, self._put(images)))[: len(images)]
+        return unit_rows(self._run("photo", images)[0])
 
     def embed_photos_with_tokens(
         self, images: UInt8[np.ndarray, "b h w 3"]
     ) -> tuple[Float32[np.ndarray, "b z"], Float16[np.ndarray, "b n d"]]:
         """Embed resized photos, and give their final-norm tokens too: what a pair scorer looks at."""
-        embeddings, tokens = self._photos_with_tokens(self._on_mesh, self._put(images))
-        return np.asarray(embeddings)[: len(images)], np.asarray(tokens)[: len(images)]
+        embeddings, tokens = self._run("photo", images, tokens="float16")
+        return unit_rows(embeddings), tokens
 
     def sketch_tokens(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float16[np.ndarray, "b n d"]:
         """Give the final-norm tokens of resized sketches."""
-        return np.asarray(self._sketches_with_tokens(self._on_mesh, self._put(images))[1])[: len(images)]
+        return self._run("sketch", images, tokens="float16")[1]
 
     def save(self, folder: Path) -> None:
         """Write the encoders into a folder; model.json comes last, and says that all is there."""
@@ -118,10 +117,6 @@ class Encoders:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     @cached_property
-    def _model(self) -> FunctionalEffNet:
-        return make_functional(self.config)
-
-    @cached_property
     def _mesh(self) -> Mesh:
         return make_mesh()
 
@@ -129,37 +124,14 @@ class Encoders:
     def _on_mesh(self) -> tuple[Params, Params]:
         return jax.device_put((self.params, self.batch_stats), replicated(self._mesh))
 
-    def _put(self, images: np.ndarray) -> Array:
-        """Put images onto the mesh, padded to a power of two a device, so that few shapes are compiled."""
+    def _run(self, domain: str, images: UInt8[np.ndarray, "b h w 3"], *, tokens: str = "") -> list[np.ndarray]:
+        """Encode pictures, filled up to a power of two for each device, so that few shapes are compiled."""
         size = self._mesh.size << max(0, -(-len(images) // self._mesh.size) - 1).bit_length()
-        padded = np.pad(images, ((0, size - len(images)), (0, 0), (0, 0), (0, 0)))
-        return put_batch({"images": padded}, self._mesh)["images"]
-
-    @cached_property
-    def _sketches(self) -> Callable[..., Any]:
-        return self._compile(self._model.encode_sketches, tokens=False)
-
-    @cached_property
-    def _photos(self) -> Callable[..., Any]:
-        return self._compile(self._model.encode_photos, tokens=False)
-
-    @cached_property
-    def _photos_with_tokens(self) -> Callable[..., Any]:
-        return self._compile(self._model.encode_photos, tokens=True)
-
-    @cached_property
-    def _sketches_with_tokens(self) -> Callable[..., Any]:
-        return self._compile(self._model.encode_sketches, tokens=True)
-
-    def _compile(self, encode: Callable[..., Any], *, tokens: bool) -> Callable[..., Any]:
-        def embed(variables: tuple[Params, Params], images: UInt8[Array, "b h w 3"]) -> Any:
-            params, batch_stats = variables
-            encoding = encode(params, normalise(images, self.preprocessing), batch_stats)
-            embedding = unit_rows(encoding.embedding)
-            return (embedding, encoding.tokens.astype(jnp.float16)) if tokens else embedding
-
-        whole, rows = replicated(self._mesh), batch_sharded(self._mesh)
-        return jax.jit(embed, in_shardings=(whole, rows), out_shardings=whole)
+        filled = np.pad(images, ((0, size - len(images)), (0, 0), (0, 0), (0, 0)))
+        program = EncodeProgram(self.config, self.preprocessing, self._mesh, tokens=tokens)
+        params, batch_stats = (encoder_of(tree, domain) for tree in self._on_mesh)
+        encoded = program(params, batch_stats, put_batch({"images": filled}, self._mesh)["images"])
+        return [program.fetch(x)[: len(images)] for x in encoded]
 
 
 def read_encoders(folder: str | os.PathLike[str]) -> Encoders:
@@ -216,9 +188,9 @@ def flatten(params: Params) -> dict[str, Any]:
     return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
-def unit_rows(x: Float[Array, "b z"]) -> Float[Array, "b z"]:
+def unit_rows(x: Float[np.ndarray, "b z"]) -> Float[np.ndarray, "b z"]:
     """Scale rows to unit norm; a zero row stays zero."""
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)
 
 
 def _prefixed(prefix: str, tree: Params) -> dict[str, Any]:

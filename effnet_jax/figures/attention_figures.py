@@ -10,7 +10,7 @@ from effnet_jax.data.preprocessing import normalise, resize
 from effnet_jax.figures.attention_distance import draw_attention_distance, pixel_distance, token_distance
 from effnet_jax.figures.attention_maps import make_attention_maps
 from effnet_jax.figures.attention_overlay import draw_attention, patch_attention
-from effnet_jax.figures.drawn import Drawn, Source
+from effnet_jax.figures.drawn import Drawn, FigureSource
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.alignment.alignment_objective import init_variables
@@ -21,7 +21,7 @@ BATCH = 8  # attention maps are large: 12 layers of 197 x 197 for 12 heads are 2
 OVERLAYS = 8
 
 
-def attention_figures(source: Source) -> list[Drawn]:
+def attention_figures(source: FigureSource) -> list[Drawn]:
     """Draw the attention distance and the attention maps of some sketches and their photos.
 
     Raises:
@@ -29,7 +29,7 @@ def attention_figures(source: Source) -> list[Drawn]:
     """
     encoders, results, split = source.encoders, source.results, source.split
     config, how = encoders.config, encoders.preprocessing
-    chosen = np.sort(np.random.default_rng(source.seed).permutation(len(results.sketch_ids))[:PAIRS])
+    chosen = np.sort(np.random.default_rng(source.seed).permutation(len(results.saved.sketch_ids))[:PAIRS])
     images = {
         "sketch": [resize(split.sketch(i), how.image_size, how.resample) for i in chosen.tolist()],
         "photo": [resize(split.photo(int(results.photo_index[i])), how.image_size, how.resample) for i in chosen],
@@ -58,7 +58,7 @@ def attention_figures(source: Source) -> list[Drawn]:
     counts = f"{len(chosen)} sketches, drawn at random, and their photos"
     subtitle = f"{results.encoder_caption}; {counts}; lines: mean over heads, dots: heads"
     files = draw_attention_distance(source.out / "attention_distance", distances, tokens=tokens, subtitle=subtitle)
-    pairs = [(results.sketch_ids[chosen[i]], images["sketch"][i], images["photo"][i]) for i in shown]
+    pairs = [(results.saved.sketch_ids[chosen[i]], images["sketch"][i], images["photo"][i]) for i in shown]
     overlay = draw_attention(
         source.out / "attention",
         pairs,
@@ -76,7 +76,7 @@ def attention_figures(source: Source) -> list[Drawn]:
     ]
 
 
-def _start(source: Source) -> tuple[Any, str]:
+def _start(source: FigureSource) -> tuple[Any, str]:
     """The parameters that the run started from, or None and why: the same draw, the same pretrained weights."""
     config = source.config
     if config.trsm.enabled:

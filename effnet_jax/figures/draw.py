@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from effnet_jax.config_reader import from_mapping
 from effnet_jax.figures.accuracy_curve import draw_accuracy_curve
 from effnet_jax.figures.attention_figures import attention_figures
-from effnet_jax.figures.drawn import Drawn, Source
+from effnet_jax.figures.drawn import Drawn, FigureSource
+from effnet_jax.figures.evaluated import read_evaluated
 from effnet_jax.figures.grid import retrieval_grid, select_queries
 from effnet_jax.figures.similarity import draw_similarities, similarities
 from effnet_jax.figures.training_curves import draw_training_curves, read_scalars
 from effnet_jax.figures.tsne import draw_tsne, embed_in_the_plane
-from effnet_jax.runs.results import read_json, read_results
 from effnet_jax.runtime.progress import track
 
 DESIGNERS = 12  # retrieval grids by tag at most
@@ -50,12 +49,12 @@ def draw_figures(
     unknown = [kind for kind in only if kind not in FIGURES]
     if unknown:
         raise ValueError(f"unknown figures {', '.join(unknown)}; there are {', '.join(FIGURES)}.")
-    results = read_results(run, name)
-    config = from_mapping(read_json(results.run / "config.json", "the run has no configuration"))
+    results = read_evaluated(run, name)
+    config = results.run.config
     data = dataclasses.replace(config.data, dir=data_dir or config.data.dir, tfds_dir=tfds_dir or config.data.tfds_dir)
     config = dataclasses.replace(config, data=data)
-    own = results.run / "figures" / ("" if results.default else results.name)  # evaluations never share a file
-    source = Source(results, config, Path(out).expanduser() if out else own)
+    own = results.run.figures / ("" if results.default else results.name)  # evaluations never share a file
+    source = FigureSource(results, config, Path(out).expanduser() if out else own)
     drawn, notes = [], []
     kinds = list(only or FIGURES)
     for kind in track(kinds, total=len(kinds), description="drawing figures"):
@@ -66,7 +65,7 @@ def draw_figures(
     return drawn, notes
 
 
-def _accuracy(source: Source) -> list[Drawn]:
+def _accuracy(source: FigureSource) -> list[Drawn]:
     results = source.results
     files = draw_accuracy_curve(
         source.out / "accuracy", {results.figures["selection"]: (results.ranking, results.photo_index)},
@@ -76,7 +75,7 @@ def _accuracy(source: Source) -> list[Drawn]:
     return [Drawn("accuracy", "Accuracy", caption, tuple(files))]
 
 
-def _grids(source: Source) -> list[Drawn]:
+def _grids(source: FigureSource) -> list[Drawn]:
     results, split, rows = source.results, source.split, source.config.eval.grid_rows or 6
     choices: list[tuple[str, str, str, Any]] = [
         ("random", "Retrieval, random sketches", "sketches drawn at random",
@@ -105,13 +104,13 @@ def _grids(source: Source) -> list[Drawn]:
     return drawn
 
 
-def _training(source: Source) -> list[Drawn]:
-    scalars = read_scalars(source.results.run / "metrics.jsonl")
-    files = draw_training_curves(source.out / "training", scalars, subtitle=source.results.run.name)
+def _training(source: FigureSource) -> list[Drawn]:
+    scalars = read_scalars(source.results.run.scalars_file)
+    files = draw_training_curves(source.out / "training", scalars, subtitle=source.results.run.folder.name)
     return [Drawn("training", "Training", "From metrics.jsonl; the held-out photos are training photos.", tuple(files))]
 
 
-def _similarity(source: Source) -> list[Drawn]:
+def _similarity(source: FigureSource) -> list[Drawn]:
     results = source.results
     scores = similarities(results.sketches, results.photos)
     files = draw_similarities(source.out / "similarity", scores, results.photo_index, subtitle=results.encoder_caption)
@@ -121,7 +120,7 @@ def _similarity(source: Source) -> list[Drawn]:
     return [Drawn("similarity", "Similarities", caption, tuple(files))]
 
 
-def _tsne(source: Source) -> list[Drawn]:
+def _tsne(source: FigureSource) -> list[Drawn]:
     results = source.results
     points = embed_in_the_plane(results.sketches, results.photos, seed=source.seed)
     files = draw_tsne(
@@ -145,7 +144,7 @@ def _stems(tags: list[str]) -> list[str]:
     return [f"tag_{name}" for name in safe]
 
 
-FIGURES: dict[str, Callable[[Source], list[Drawn]]] = {
+FIGURES: dict[str, Callable[[FigureSource], list[Drawn]]] = {
     "accuracy": _accuracy,
     "grids": _grids,
     "similarity": _similarity,

@@ -8,9 +8,7 @@ from effnet_jax.config import Config
 from effnet_jax.data.split import Split
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.experiment import load_splits
-from effnet_jax.runs.results import Results
-from effnet_jax.runs.trained import trained_encoders
-from effnet_jax.runs.workdir import CHECKPOINTS
+from effnet_jax.figures.evaluated import Evaluated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +29,10 @@ class Drawn:
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class FigureSource:
     """What figures are drawn from; data and checkpoint are opened when a figure first needs them."""
 
-    results: Results
+    results: Evaluated
     config: Config
     out: Path
     seed: int = 0
@@ -54,4 +52,4 @@ class Source:
     @cached_property
     def encoders(self) -> Encoders:
         """The encoders that were evaluated."""
-        return trained_encoders(self.results.run / CHECKPOINTS / str(self.results.step))
+        return self.results.run.encoders(self.results.step)

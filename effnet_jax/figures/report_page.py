@@ -7,7 +7,7 @@ from typing import Any
 
 from effnet_jax.figures.draw import Drawn
 from effnet_jax.presentation.page import escape, inline, table, write_page
-from effnet_jax.runs.results import folder_of, read_json
+from effnet_jax.runs.folder import Run
 
 
 def write_report(
@@ -21,13 +21,13 @@ def write_report(
         notes: sentences on what could not be drawn.
         path: of the HTML file.
     """
-    run = Path(run).expanduser().absolute()
-    metrics = read_json(run / "metrics.json", f"{run} is no evaluated run")
+    found = Run(run)
+    metrics = found.metrics
     results = metrics["results"]
     first = results[0]
     body = [
         f"<h1>{escape(first['dataset'])}</h1>",
-        f'<p class="quiet">run <code>{escape(run)}</code></p>',
+        f'<p class="quiet">run <code>{escape(found.folder)}</code></p>',
         f"<p>{first['queries']} sketches of {first['query_photos']} photos, searched in the whole gallery of "
         f"{first['gallery']} photos of the {escape(first['split'])} split.</p>",
         _results_table(results),
@@ -42,8 +42,8 @@ def write_report(
     ]
     if notes:
         body += ["<h2>Not drawn</h2>", "<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"]
-    body += ["<h2>How it was made</h2>", _facts(run, results)]
-    return write_page(path, f"{first['dataset']}: {run.name}", "\n".join(body))
+    body += ["<h2>How it was made</h2>", _facts(found, results)]
+    return write_page(path, f"{first['dataset']}: {found.folder.name}", "\n".join(body))
 
 
 def _results_table(results: Sequence[Any]) -> str:
@@ -101,13 +101,13 @@ def _figure(figure: Drawn) -> str:
     )
 
 
-def _facts(run: Path, results: Sequence[Any]) -> str:
+def _facts(run: Run, results: Sequence[Any]) -> str:
     hashes = {f"{r['split']} split": r["split_sha256"] for r in results}
     rows = [[name, value] for name, value in hashes.items()]
-    rows += [[f"{folder_of(r)}", f"seed {r['seed']}, step {r['checkpoint_step']}"] for r in results]
+    rows += [[r["folder"], f"seed {r['seed']}, step {r['checkpoint_step']}"] for r in results]
     text = table(["", ""], rows, text_columns=(1,))
-    for name, title in (("config.json", "Configuration"), ("versions.json", "Versions and devices")):
-        if (run / name).is_file():
-            content = escape((run / name).read_text(encoding="utf-8"))
+    for file, title in ((run.config_file, "Configuration"), (run.versions_file, "Versions and devices")):
+        if file.is_file():
+            content = escape(file.read_text(encoding="utf-8"))
             text += f"<details><summary>{title}</summary><pre><code>{content}</code></pre></details>"
     return text

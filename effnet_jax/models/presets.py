@@ -9,6 +9,7 @@ from flax import nnx
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.models import convnext, inception, resnet, swin, vgg, vit
+from effnet_jax.models.attention import choose_attention
 from effnet_jax.models.backbone import Backbone
 
 HAS_BATCH_NORMS = "has batch norms, whose statistics are those of the whole batch"  # so it cannot be encoded in parts
@@ -158,3 +159,14 @@ BACKBONES: dict[str, Preset] = {
         _inception, "timm/inception_v3.tv_in1k", (), "max", 32, least=inception.LEAST, batch_norms=True
     ),
 }
+
+
+def describe_attention(config: ModelConfig) -> str:
+    """Say which attention a ViT takes, and why; "" for other backbones."""
+    preset = BACKBONES[config.backbone]
+    if "attention" not in preset.adjustable:
+        return ""
+    width, heads = config.width or preset.width, config.heads or preset.heads
+    tokens = 1 + (config.image_size // config.patch_size) ** 2
+    name, why = choose_attention(config.attention, config.dtype, tokens, heads, width // heads)
+    return f"attention: {name} ({why})"

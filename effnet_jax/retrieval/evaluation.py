@@ -1,20 +1,10 @@
-"""What an evaluation leaves behind: metrics.json, ranks.csv, and a table on the console."""
+"""An evaluation: figures and where they come from, and the table of several on the console."""
 
-import csv
-import io
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int
-
-from effnet_jax.retrieval.intervals import METHOD
 from effnet_jax.retrieval.metrics import Measure, Summary
-from effnet_jax.retrieval.ranking import Ranking
-from effnet_jax.storage.files import replacing
 
 COLUMNS = 3  # of a table on the console
 PROTOCOLS = {
@@ -39,6 +29,8 @@ class Evaluation:
         seed: of the training run; None where not known.
         protocol: how pairs were scored, of PROTOCOLS.
         photo_to_sketch: the other direction, where asked for.
+        chosen_as: rules that came to this checkpoint, of runs.choice; none without a run.
+        folder: subfolder of the run with what belongs to it; "" without one.
     """
 
     summary: Summary
@@ -50,6 +42,8 @@ class Evaluation:
     seed: int | None
     protocol: str = "encoder"
     photo_to_sketch: Summary | None = None
+    chosen_as: tuple[str, ...] = ()
+    folder: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -60,56 +54,13 @@ class Evaluation:
             "split_sha256": self.split_sha256,
             "checkpoint_step": self.step,
             "selection": self.selection,
+            "chosen_as": list(self.chosen_as),
+            "folder": self.folder,
             "seed": self.seed,
             "protocol": self.protocol,
             **self.summary.to_dict(),
             **other,
         }
-
-
-def write_metrics(path: str | os.PathLike[str], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Write metrics.json, whole or not at all, and return what was written. The first evaluation is the headline."""
-    if not evaluations:
-        raise ValueError("There is no evaluation to write.")
-    content = {
-        "protocols": {name: PROTOCOLS[name] for name in dict.fromkeys(e.protocol for e in evaluations)},
-        "units": "accuracies and mrr from 0 to 1, ranks from 1",
-        "intervals": f"95 %: {METHOD}",
-        "results": [evaluation.to_dict() for evaluation in evaluations],
-    }
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
-    return content
-
-
-def write_ranks(
-    path: str | os.PathLike[str],
-    ranking: Ranking,
-    sketch_ids: Sequence[str],
-    photo_ids: Sequence[str],
-    photo_index: Int[np.ndarray, " s"],
-) -> None:
-    """Write ranks.csv, whole or not at all: one line per query with its truth, its rank and the best photos.
-
-    `rank` is the expected one, 1 + better + tied / 2.
-    """
-    if len(sketch_ids) != len(ranking.better) or len(photo_index) != len(ranking.better):
-        raise ValueError(
-            f"{len(ranking.better)} ranks, but {len(sketch_ids)} sketch ids and {len(photo_index)} true photos."
-        )
-    places = range(1, ranking.top_index.shape[1] + 1)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    heads = [name for place in places for name in (f"photo_{place}", f"score_{place}")]
-    writer.writerow(["sketch_id", "true_photo_id", "rank", "better", "tied", *heads])
-    for i, rank in enumerate(ranking.rank):
-        listed = zip(ranking.top_index[i], ranking.top_score[i], strict=True)
-        firsts = [value for index, score in listed for value in (photo_ids[index], f"{score:.6f}")]
-        truth = photo_ids[photo_index[i]]
-        writer.writerow([sketch_ids[i], truth, f"{rank:g}", ranking.better[i], ranking.tied[i], *firsts])
-    with replacing(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
 def print_evaluations(evaluations: Sequence[Evaluation], console: Any = None) -> None:

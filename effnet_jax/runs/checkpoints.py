@@ -15,7 +15,8 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
 from effnet_jax.runtime.hosts import all_hosts, is_first, only_first, say_to_all
 from effnet_jax.storage.integrity import LISTING, damage, write_listing
-from effnet_jax.runs.saved import ABOUT, STATE, dotted, read_metrics
+from effnet_jax.runs.choice import LAST, METRICS, Choice
+from effnet_jax.runs.saved import ABOUT, STATE, dotted, read_saved_metrics
 from effnet_jax.runs.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -41,40 +42,40 @@ class Checkpoints:
     Args:
         directory: folder of the checkpoints, shared by all hosts; made when missing.
         keep: how many of the latest to keep.
-        best_by: metrics for which the best checkpoint is kept besides; higher is better, the later wins a tie.
+        best_by: rules of runs.choice whose checkpoint is kept besides, such as best_on_validation.
         clean: remove what killed saves left behind; only for the one run that writes here.
     """
 
     def __init__(self, directory: Path, *, keep: int = 2, best_by: tuple[str, ...] = (), clean: bool = False):
         for name in ("absl", "asyncio"):
             logging.getLogger(name).addFilter(_not_told_twice)
-        self._best_by = best_by
         self._directory = directory.absolute()
         self._saving: int | None = None
         self._whole: set[int] = set()  # steps known to be whole
         self._damaged: set[int] = set()
         policies: list[preserve.PreservationPolicy] = [preserve.LatestN(keep)]
         policies += [
-            preserve.BestN(get_metric_fn=_metric(name), n=1, keep_checkpoints_without_metrics=False) for name in best_by
+            preserve.BestN(get_metric_fn=_metric(METRICS[rule]), n=1, keep_checkpoints_without_metrics=False)
+            for rule in best_by
         ]
         self._manager = ocp.CheckpointManager(
             self._directory,
             item_handlers={STATE: ocp.StandardCheckpointHandler(), ABOUT: ocp.JsonCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preserve.AnyPreservationPolicy(policies),
-                best_fn=_metric(best_by[0] if best_by else "none"),
+                best_fn=_metric(METRICS[best_by[0]] if best_by else "none"),
                 enable_async_checkpointing=True,
                 cleanup_tmp_directories=clean,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
             ),
         )
 
-    def save(self, state: TrainState, about: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def save(self, state: TrainState, metadata: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Save in the background under the state's own step; a step that is there already is left alone.
 
         Args:
             state: what to save.
-            about: JSON about the model and its preprocessing, enough to rebuild the encoder.
+            metadata: JSON about the model and its preprocessing, enough to rebuild the encoder.
             metrics: selection metrics of this step; may be empty.
 
         Raises:
@@ -87,7 +88,7 @@ class Checkpoints:
             self._manager.reload()
         if step in self._manager.all_steps():
             return
-        items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), ABOUT: ocp.args.JsonSave(dict(about))})
+        items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(state), ABOUT: ocp.args.JsonSave(dict(metadata))})
         self._saving = step
         with self._clear_errors():
             self._manager.save(step, args=items, metrics=dict(metrics), force=True)
@@ -98,28 +99,27 @@ class Checkpoints:
         Raises:
             CheckpointError: there are checkpoints, but all of them are damaged.
         """
-        steps = self.steps()
-        found = next((step for step in reversed(steps) if self._is_whole(step)), None)
-        if found is None and (steps or self._damaged):
+        found = self.chosen(LAST)
+        if found is None and (self.steps() or self._damaged):
             damaged = ", ".join(map(str, sorted(self._damaged)))
             raise CheckpointError(
                 f"every checkpoint in {self._directory} is damaged (steps {damaged}). "
                 "Bring their files back, or move that folder away to start anew."
             )
-        return found
+        return None if found is None else found[1]
+
+    def chosen(self, choice: Choice | str) -> tuple[str, int] | None:
+        """Give the rule and the step that a choice comes to, damaged checkpoints passed over; None where there is none."""
+        resolved, steps = Choice.of(choice).resolve({step: self.metrics(step) for step in self.steps()})
+        return next(((resolved.rule, step) for step in steps if self._is_whole(step)), None)
 
     def steps(self) -> list[int]:
         """Give the steps of all checkpoints that are not known to be damaged, in order."""
         return sorted(set(self._manager.all_steps()) - self._damaged)
 
-    def best(self, name: str) -> int | None:
-        """Give the step whose metric `name` is highest, or None when no kept checkpoint that is whole has it."""
-        scored = sorted((value[name], step) for step in self.steps() if name in (value := self.metrics(step)))
-        return next((step for _, step in reversed(scored) if self._is_whole(step)), None)
-
     def metrics(self, step: int) -> dict[str, float]:
         """Give the metrics that were saved with a step; empty where they cannot be read."""
-        return read_metrics(self._directory / str(step))
+        return read_saved_metrics(self._directory / str(step))
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Restore a state onto the shapes, dtypes and shardings of `like`, an abstract TrainState.

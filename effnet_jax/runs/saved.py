@@ -9,8 +9,6 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 STATE, ABOUT, METRICS = "state", "about", "metrics"  # parts of a checkpoint; orbax names the last one
-# what chooses a checkpoint; the latter is the paper's rule
-ON_VALIDATION, ON_TEST = "eval/validation/mrr", "eval/test/acc@1"
 Tree = TypeVar("Tree")
 
 
@@ -37,7 +35,7 @@ def abstract(state: Tree, sharding: Any) -> Tree:
     """Describe a tree of arrays by shapes, dtypes and shardings (one, or a tree of them), without arrays."""
     if isinstance(sharding, jax.sharding.Sharding):
         sharding = jax.tree.map(lambda _: sharding, state)
-    return jax.tree.map(lambda x, lies: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=lies), state, sharding)
+    return jax.tree.map(lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own), state, sharding)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -52,7 +50,7 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is no checkpoint of effnet_jax, or not whole: {error}") from error
 
 
-def read_metrics(folder: Path) -> dict[str, float]:
+def read_saved_metrics(folder: Path) -> dict[str, float]:
     """Read the selection metrics of a checkpoint; empty where none were measured."""
     try:
         return dict(ocp.JsonCheckpointHandler(METRICS).restore(epath.Path(folder.absolute() / METRICS)))
@@ -60,13 +58,16 @@ def read_metrics(folder: Path) -> dict[str, float]:
         return {}
 
 
-def read_tree(folder: Path, inside: tuple[str, ...], like: Mapping[str, Any]) -> dict[str, Any]:
-    """Read some arrays alone, onto one device, whatever else was saved beside them.
+def read_tree(
+    folder: Path, inside: tuple[str, ...], like: Mapping[str, Any], sharding: jax.sharding.Sharding | None = None
+) -> dict[str, Any]:
+    """Read some arrays alone, whatever else was saved beside them.
 
     Args:
         folder: what orbax saved, such as `run/checkpoints/304/state`.
         inside: where the arrays stand in it, such as ("params", "model").
         like: the arrays or their shapes.
+        sharding: of all of them; None: on one device of this host.
 
     Raises:
         ValueError: tensors that are missing, unexpected or misshapen, all of them by name.
@@ -93,8 +94,8 @@ def read_tree(folder: Path, inside: tuple[str, ...], like: Mapping[str, Any]) ->
     item: Any = dict(like)
     for name in reversed(inside):
         item = {name: item}
-    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=one, dtype=x.dtype), item)
+    sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=sharding, dtype=x.dtype), item)
     tree = handler.restore(place, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
     for name in inside:
         tree = tree[name]

@@ -54,8 +54,8 @@ def state_shardings(state: TrainState, mesh: Mesh, *, fsdp: bool) -> TrainState:
         mesh: devices.
         fsdp: cut parameters and optimiser state over the devices; batch statistics, which are small, never are.
     """
-    lies = param_shardings(state, mesh, fsdp=fsdp)
-    return dataclasses.replace(lies, batch_stats=param_shardings(state.batch_stats, mesh, fsdp=False))
+    shardings = param_shardings(state, mesh, fsdp=fsdp)
+    return dataclasses.replace(shardings, batch_stats=param_shardings(state.batch_stats, mesh, fsdp=False))
 
 
 def make_state(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:

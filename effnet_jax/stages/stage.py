@@ -1,12 +1,13 @@
 """What differs between the stages; the loop, the step, checkpoints and the report are the same for both."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 from jaxtyping import Array, Key
 
-from effnet_jax.config import Config
 from effnet_jax.encoders.evaluator import Embeddings
 from effnet_jax.experiment import Experiment
 from effnet_jax.retrieval.ranking import Ranking
@@ -30,40 +31,55 @@ class Ranked(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Stage(NamedTuple):
-    """One stage of training.
+class Stage(ABC):
+    """One stage of training; nothing is loaded, compiled or encoded before it is needed.
+
+    Args:
+        experiment: the run.
 
     Attributes:
-        init: key -> fresh variables; can be traced.
-        state: describes the state of a run and how it lies on the mesh, to make it or to restore a checkpoint onto it.
-        pretrained: fresh variables -> variables to start from.
-        objective: what training differentiates.
-        batches: first step, key of the augmentation -> batches from that step on.
-        rank: variables, name of a split, protocol -> its ranking.
-        step_flops: -> floating-point operations of a training step, all devices together; 0 where not counted.
         selection_protocol: under which checkpoints are compared on the validation photos.
+        objective: what training differentiates.
     """
 
-    init: Callable[[Key[Array, ""]], Variables]
-    state: TrainState
-    pretrained: Callable[[Variables], Variables]
+    selection_protocol: ClassVar[str]
     objective: Objective
-    batches: Callable[[int, Key[Array, ""]], Iterator[Mapping[str, Any]]]
-    rank: Callable[[Variables, str, str], Ranked]
-    step_flops: Callable[[], float]
-    selection_protocol: str
 
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self.config = experiment.config
 
-def fresh_state(
-    config: Config, init: Callable[[Key[Array, ""]], Variables], total_steps: int, key: Key[Array, ""]
-) -> TrainState:
-    """Start at step 0; can be traced."""
-    return make_state(init(key), make_optimizer(config.optim, total_steps))
+    @abstractmethod
+    def init(self, key: Key[Array, ""]) -> Variables:
+        """Give fresh variables; can be traced."""
 
+    def pretrained(self, fresh: Variables) -> Variables:
+        """Give fresh variables the values to start from."""
+        return fresh
 
-def abstract_state(experiment: Experiment, init: Callable[[Key[Array, ""]], Variables]) -> TrainState:
-    """Describe the state that training starts from, and how it lies on the mesh."""
-    state = jax.eval_shape(
-        lambda key: fresh_state(experiment.config, init, experiment.total_steps, key), jax.random.key(0)
-    )
-    return abstract(state, state_shardings(state, experiment.mesh, fsdp=experiment.config.parallel.fsdp))
+    @abstractmethod
+    def batches(self, start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
+        """Give batches from a step on; the key is that of the augmentation."""
+
+    @abstractmethod
+    def rank(self, variables: Variables, split: str, protocol: str) -> Ranked:
+        """Rank the gallery of a split for each of its sketches."""
+
+    @abstractmethod
+    def step_flops(self) -> float:
+        """Count the floating-point operations of a step, all devices together; 0 where they are not counted."""
+
+    def fresh_state(self, key: Key[Array, ""]) -> TrainState:
+        """Start at step 0; can be traced."""
+        return make_state(self.init(key), make_optimizer(self.config.optim, self.experiment.total_steps))
+
+    @cached_property
+    def state(self) -> TrainState:
+        """The state of a run by shapes, dtypes and shardings: to make it, or to restore a checkpoint onto it."""
+        state = jax.eval_shape(self.fresh_state, jax.random.key(0))
+        return abstract(state, state_shardings(state, self.experiment.mesh, fsdp=self.config.parallel.fsdp))
+
+    @property
+    def shardings(self) -> TrainState:
+        """How the state lies on the mesh."""
+        return jax.tree.map(lambda x: x.sharding, self.state)

@@ -1,17 +1,15 @@
 """The two views of each image, made inside the jitted step from the images of a batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import AugmentConfig
 from effnet_jax.data.augment import AugmentOptions, augment, row_keys, source_size
 from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.stages.draws import IN_ENCODER, VIEW
 from effnet_jax.training.step import Batch
 
-ANCHOR, AUGMENTED = 0, 1
-IN_ENCODER = 4  # added to the branch of what the encoder draws for a view
-BRANCHES = {("sketch", ANCHOR): 0, ("sketch", AUGMENTED): 1, ("photo", ANCHOR): 2, ("photo", AUGMENTED): 3}
 MakeViews = Callable[[str, Batch, Key[Array, ""], Sequence[int]], list[Float[Array, "b h w 3"]]]
 
 
@@ -37,7 +35,7 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
             augment(
                 names[i],
                 batch[f"{domain}_{source_size(names[i], preprocessing.image_size)}"],
-                row_keys(key, batch["position"], BRANCHES[domain, i]),
+                row_keys(key, batch["position"], VIEW[domain, i]),
                 preprocessing,
                 options,
             )
@@ -49,4 +47,9 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
 
 def encoder_keys(domain: str, batch: Batch, key: Key[Array, ""], wanted: Sequence[int]) -> list[Key[Array, "b"]]:
     """Give the keys of what the encoder draws for each view, one a row, independent of the views' own draws."""
-    return [row_keys(key, batch["position"], BRANCHES[domain, i] + IN_ENCODER) for i in wanted]
+    return [row_keys(key, batch["position"], IN_ENCODER[domain, i]) for i in wanted]
+
+
+def view_names(config: AugmentConfig, wanted: Mapping[str, Sequence[int]]) -> dict[str, tuple[str, ...]]:
+    """Name the wanted views of each domain, such as a0 and a1."""
+    return {domain: tuple(getattr(config, f"{domain}_views")[i] for i in which) for domain, which in wanted.items()}

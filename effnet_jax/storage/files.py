@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all, and that one process at a time writes."""
 
+import json
 import logging
 import os
 import shutil
@@ -50,6 +51,12 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON so that a reader sees either the old file or the whole new one."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a training step costs in floating-point operations, and what share of the devices' peak a run reaches."""
+"""Floating-point operations of an image and of a program, and the peak of the devices to hold them against."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,11 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from effnet_jax.config import Config, ModelConfig
+from effnet_jax.config import ModelConfig
 from effnet_jax.models.effnet import make_functional
-from effnet_jax.models.trsm import FunctionalTRSM
 from effnet_jax.models.vit import PRESETS
-from effnet_jax.stages.trsm.trsm_objective import TOKENS, init_trsm_variables, make_trsm_objective, uses_augmented_view
 
 BACKWARD = 2  # forward passes: the products for the gradients of inputs and of weights
 MLP_RATIO = 4
@@ -51,40 +49,6 @@ def total_peak(devices: Sequence[jax.Device]) -> float | None:
     peaks = [peak_flops(device.device_kind) for device in devices]
     known = [peak for peak in peaks if peak is not None]
     return sum(known) if len(known) == len(peaks) else None
-
-
-def step_flops(config: Config) -> float:
-    """Count the floating-point operations of one stage-1 training step, all devices together.
-
-    What is counted is what the method needs: forward and backward passes of the encoders for every view. Recomputation
-    (model.remat, train.micro_batch_size) is not, so it lowers the share of the peak, as it should.
-    """
-    views = sum(2 if weight else 1 for weight in (config.loss.intra_sketch, config.loss.intra_photo))
-    return views * config.train.batch_size * image_flops(config.model)
-
-
-def trsm_step_flops(config: Config, trsm: FunctionalTRSM, encoded: int) -> float:
-    """Count the operations of one stage-2 training step: forward passes of the frozen encoders, and what XLA counts in
-    the gradient of TRSM, before any optimisation.
-
-    Args:
-        config: of the run.
-        trsm: the module.
-        encoded: views of a pair that go through the encoders at every step, those that are not held in memory.
-    """
-    b, size = config.train.batch_size, config.model.image_size
-    model = make_functional(config.model)
-    params, stats = jax.eval_shape(model.init, jax.random.key(0)), jax.eval_shape(model.init_batch_stats)
-    images = jax.ShapeDtypeStruct((b, size, size, 3), jnp.float32)
-    tokens = jax.eval_shape(model.encode_photos, params, images, stats).tokens
-    names = TOKENS if uses_augmented_view(config) else TOKENS[:2]
-    batch = dict.fromkeys(names, jax.ShapeDtypeStruct(tokens.shape, tokens.dtype))
-    batch |= {"photo_index": jax.ShapeDtypeStruct((b,), jnp.int32), "position": jax.ShapeDtypeStruct((b,), jnp.uint32)}
-    gradient = jax.jit(jax.grad(make_trsm_objective(config, trsm), has_aux=True))
-    key = jax.random.key(0, impl="threefry2x32")
-    variables = jax.eval_shape(lambda: init_trsm_variables(trsm, config, key))
-    frozen = encoded * b * image_flops(config.model) / (1 + BACKWARD)
-    return frozen + lowered_flops(gradient.lower(*variables, batch, key))
 
 
 def image_flops(model: ModelConfig) -> float:

@@ -34,7 +34,7 @@ def fit(
     save_every: int,
     log: TrainLog,
     checkpoints: Checkpoints,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     mesh: Mesh,
 ) -> TrainState:
     """Train from the state's step to `total_steps`.
@@ -50,7 +50,7 @@ def fit(
         save_every: steps between further checkpoints; 0 for none.
         log: takes the scalars.
         checkpoints: takes the states.
-        about: JSON saved beside each state.
+        metadata: JSON saved beside each state.
         mesh: where the batches go.
 
     Returns:
@@ -85,7 +85,7 @@ def fit(
                 log.skip_time(time.monotonic() - started)
             # 5. save
             if save_due:
-                checkpoints.save(state, about, metrics)
+                checkpoints.save(state, metadata, metrics)
             # 6. preemption check
             if stopping and step < total_steps:
                 checkpoints.wait()

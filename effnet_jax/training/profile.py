@@ -9,11 +9,9 @@ import jax
 from effnet_jax.runs.state import TrainState
 from effnet_jax.training.step import Batch, Scalars, TrainStep
 
-PROFILE = "profile"  # subfolder of a run
-
 
 @contextmanager
-def profiled(train_step: TrainStep, steps: tuple[int, ...], start_step: int, workdir: Path) -> Iterator[TrainStep]:
+def profiled(train_step: TrainStep, steps: tuple[int, ...], start_step: int, folder: Path) -> Iterator[TrainStep]:
     """Give the step, wrapped so that the steps from the first to the last of `steps` are traced.
 
     The trace holds whole steps: the device is waited for before the first and after the last of them. What the loop
@@ -23,7 +21,7 @@ def profiled(train_step: TrainStep, steps: tuple[int, ...], start_step: int, wor
         train_step: compiled step.
         steps: first and last step to trace, counted from 1; (0, 0) traces nothing.
         start_step: steps that the state has behind it.
-        workdir: folder of the run; the trace goes into its subfolder `profile`.
+        folder: where the trace goes.
     """
     first, last = steps
     if not first or last <= start_step:
@@ -36,7 +34,7 @@ def profiled(train_step: TrainStep, steps: tuple[int, ...], start_step: int, wor
         done += 1
         if done == max(first, start_step + 1):
             jax.block_until_ready(state.params)
-            jax.profiler.start_trace(workdir / PROFILE)
+            jax.profiler.start_trace(folder)
             tracing = True
         if not tracing:
             return train_step(state, batch)

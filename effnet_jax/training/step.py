@@ -26,7 +26,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     key: Key[Array, ""],
     mesh: Mesh,
-    lies: TrainState | None = None,
+    shardings: TrainState | None = None,
 ) -> TrainStep:
     """Compile (state, batch) -> (state, scalars); the state is donated.
 
@@ -38,7 +38,7 @@ def make_train_step(
         optimizer: of optax.
         key: root of all draws.
         mesh: devices.
-        lies: how the state lies on them, a TrainState of shardings; None: every device holds all of it.
+        shardings: how the state lies on them; None: every device holds all of it.
 
     Returns:
         The step. Its scalars stay on the device: `loss`, the terms of the objective, `gradient_norm`, the
@@ -50,11 +50,11 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         gradient_of = jax.value_and_grad(objective, has_aux=True)
         rows = {name: row for name, row in batch.items() if name != STOP}
-        params = state.params if lies is None else jax.lax.with_sharding_constraint(state.params, whole)
+        params = state.params if shardings is None else jax.lax.with_sharding_constraint(state.params, whole)
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # blockwise.py asks for it
             (loss, (terms, batch_stats)), gradient = gradient_of(params, state.batch_stats, rows, key)
-        if lies is not None:
-            gradient = jax.lax.with_sharding_constraint(gradient, lies.params)
+        if shardings is not None:
+            gradient = jax.lax.with_sharding_constraint(gradient, shardings.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
         scalars = {"loss": loss, **terms, "gradient_norm": optax.tree.norm(gradient)}
@@ -62,5 +62,5 @@ def make_train_step(
         scalars |= {STOP: jnp.sum(batch[STOP])} if STOP in batch else {}
         return TrainState(step=state.step + 1, params=params, opt_state=opt_state, batch_stats=batch_stats), scalars
 
-    kept = whole if lies is None else lies
+    kept = whole if shardings is None else shardings
     return jax.jit(train_step, in_shardings=(kept, batch_sharded(mesh)), out_shardings=(kept, whole), donate_argnums=0)

@@ -26,31 +26,31 @@ class TrainLog:
     """Collects the scalars of every step without waiting for the device, and writes them at intervals.
 
     Args:
-        workdir: metrics.jsonl and tensorboard/ go there.
+        lines: path of metrics.jsonl.
+        tensorboard: folder of TensorBoard events; None writes none.
         start_step: lines after it, left by a run that was killed after its last checkpoint, are dropped.
         total_steps: length of the run, for the bar.
         batch_size: pairs a step, for pairs/s.
         step_flops: floating-point operations of a step, for TFLOP/s; 0 where they are not counted.
         peak_flops: of all devices together, FLOP/s, for the share of it (MFU); None where it is not known.
-        tensorboard: also write TensorBoard events.
         progress: show a bar (on a terminal) or console lines (elsewhere).
         writes: False on all hosts but the first, which only check that the loss is finite.
     """
 
     def __init__(
         self,
-        workdir: Path,
+        lines: Path,
+        tensorboard: Path | None = None,
         *,
         start_step: int,
         total_steps: int,
         batch_size: int,
-        tensorboard: bool,
         progress: bool,
         writes: bool = True,
         step_flops: float = 0.0,
         peak_flops: float | None = None,
     ):
-        progress, tensorboard = progress and writes, tensorboard and writes
+        progress = progress and writes
         self._writes = writes
         self._pending: list[tuple[int, Mapping[str, jax.Array]]] = []
         self._batch_size = batch_size
@@ -58,11 +58,10 @@ class TrainLog:
         self._mark: tuple[float, int] | None = None  # when the speed counts from
         self._last_line = 0.0
         self._total = total_steps
-        path = workdir / "metrics.jsonl"
         if writes:
-            _drop_lines_after(path, start_step)
-        self._lines = (path if writes else Path(os.devnull)).open("a")
-        self._tensorboard = _summary_writer(workdir / "tensorboard", start_step) if tensorboard else None
+            _drop_lines_after(lines, start_step)
+        self._lines = (lines if writes else Path(os.devnull)).open("a")
+        self._tensorboard = _summary_writer(tensorboard, start_step) if tensorboard and writes else None
         self._console = Console(stderr=True, soft_wrap=True)
         self._say = progress
         self._bar = Progress(

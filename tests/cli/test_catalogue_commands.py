@@ -11,7 +11,7 @@ import pytest
 
 from effnet_jax.catalogue.catalogue import Catalogue
 from effnet_jax.figures.draw import FIGURES
-from effnet_jax.runs.results import read_results
+from effnet_jax.figures.evaluated import read_evaluated
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def index(trained):
 @pytest.fixture(autouse=True, scope="module")
 def built(index, trained):
     from effnet_jax.catalogue.build import build_catalogue
-    from effnet_jax.runs.trained import trained_encoders
+    from effnet_jax.runs.folder import trained_encoders
 
     build_catalogue([trained.parent / "data" / "testB"], index, trained_encoders(trained))
 
@@ -52,7 +52,7 @@ def test_embed_lists_what_it_cannot_read_and_exits_with_one(command, trained, tm
 
 def test_search_finds_what_the_evaluation_found(command, trained, index):
     """The index ranks the test gallery as the report of the run does."""
-    results = read_results(trained)
+    results = read_evaluated(trained)
     sketches = trained.parent / "data" / "testA"
     status, out, _ = command("search", sketches, "--index", index, "--top", "3", "--json")
     assert status == 0

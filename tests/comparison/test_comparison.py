@@ -16,6 +16,8 @@ from effnet_jax.comparison.tables import markdown, print_comparison
 from effnet_jax.presentation.plot_style import DASHES, MARKERS, SERIES
 from effnet_jax.retrieval.difference import paired_difference
 from effnet_jax.retrieval.ranking import credit_at_k
+from effnet_jax.runs.choice import Choice
+from effnet_jax.runs.folder import Run
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,7 @@ def test_seeds_can_be_kept_apart(runs):
 def test_protocols_of_one_run_are_rows_of_their_own(tmp_path):
     run = write_run(tmp_path / "trsm")
     metrics = json.loads((run / "metrics.json").read_text())
-    metrics["results"].append({**metrics["results"][0], "protocol": "rerank"})
+    metrics["results"].append({**metrics["results"][0], "protocol": "rerank", "folder": "last_rerank"})
     (run / "metrics.json").write_text(json.dumps(metrics))
     shutil.copytree(run / "last", run / "last_rerank")
     comparison = compare_runs([run / "last", run / "last_rerank"])
@@ -119,7 +121,11 @@ def test_another_checkpoint(runs):
 def test_the_last_checkpoint_may_be_the_best_one(runs, tmp_path):
     for seed, selection in ((1, "last, also best on validation (MRR, 3 photos)"), (2, "last, also best on test (MRR)")):
         path = write_run(tmp_path / f"base_seed{seed}", seed=seed) / "metrics.json"
-        path.write_text(path.read_text().replace('"last"', f'"{selection}"'))
+        metrics = json.loads(path.read_text())
+        for result in metrics["results"]:  # as runs were before their reports said in fields what the sentence says
+            result["selection"] = selection
+            del result["chosen_as"], result["folder"]
+        path.write_text(json.dumps(metrics))
     both = compare_runs([runs["base0"], tmp_path / "base_seed1", runs["noisy"]], checkpoint="last").rows[0]
     assert [run.selection for run in both.runs] == ["last", "last, also best on validation (MRR, 3 photos)"]
     last = read_run(tmp_path / "base_seed1")
@@ -291,7 +297,8 @@ def test_curves_that_cannot_be_drawn(runs, tmp_path):
 @pytest.mark.parametrize("protocols", [("all_pairs", "encoder"), ("encoder", "all_pairs"), ("all_pairs",)])
 def test_the_folder_is_that_of_the_protocol(tmp_path, protocols):
     results = [{"selection": "last, also best on validation (MRR)", "protocol": protocol} for protocol in protocols]
-    result, folder = _chosen(tmp_path, "best_on_validation", results)
-    assert (result["protocol"], folder) == (
+    (tmp_path / "metrics.json").write_text(json.dumps({"results": results}))
+    result = _chosen(Run(tmp_path), Choice.of("best_on_validation"))
+    assert (result["protocol"], result["folder"]) == (
         ("encoder", "last") if "encoder" in protocols else ("all_pairs", "last_all_pairs")
     )

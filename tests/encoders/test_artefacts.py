@@ -17,8 +17,8 @@ from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.artefacts import TrainedEncoder, export_encoders, one_by_one
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runs.folder import trained_encoders
 from effnet_jax.runs.state import make_state
-from effnet_jax.runs.trained import trained_encoders
 from effnet_jax.stages.alignment.alignment_objective import init_variables
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.weights.errors import WeightsError
@@ -130,7 +130,7 @@ def run(tmp_path_factory):
     pixels = Preprocessing(image_size=model_config.image_size)
     about = {"model": dataclasses.asdict(model_config), "preprocessing": pixels.to_dict()}
     model, optimizer = make_functional(model_config), make_optimizer(config.optim, 100)
-    with Checkpoints(workdir / "checkpoints", keep=5, best_by=("eval/validation/mrr",)) as checkpoints:
+    with Checkpoints(workdir / "checkpoints", keep=5, best_by=("best_on_validation",)) as checkpoints:
         for step, score in ((1, 50.0), (2, 40.0)):
             fresh = init_variables(model, config, jax.random.key(step))
             stats = jax.tree.map(lambda x: x * step, fresh.batch_stats)  # noqa: B023

@@ -18,14 +18,16 @@ from effnet_jax.figures.attention_distance import layer_statistics, pixel_distan
 from effnet_jax.figures.attention_figures import _start
 from effnet_jax.figures.attention_overlay import patch_attention
 from effnet_jax.figures.draw import FIGURES, _stems, draw_figures
-from effnet_jax.figures.drawn import Source
+from effnet_jax.figures.drawn import FigureSource
+from effnet_jax.figures.evaluated import read_evaluated
 from effnet_jax.figures.report_page import write_report
 from effnet_jax.figures.similarity import draw_similarities, similarities
 from effnet_jax.figures.training_curves import draw_training_curves, read_scalars
 from effnet_jax.figures.tsne import embed_in_the_plane
 from effnet_jax.presentation.plot_style import SERIES
 from effnet_jax.retrieval.ranking import accuracy_at_k, rank_gallery
-from effnet_jax.runs.results import folder_of, read_results
+from effnet_jax.runs.folder import Run
+from effnet_jax.runs.results import _with_fields
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def test_the_report_is_one_file_with_every_number(run, drawn, tmp_path):
 def test_figures_of_another_evaluation_stand_apart_and_say_what_ranked(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints", "figures"))
     metrics = json.loads((copy / "metrics.json").read_text())
-    metrics["results"].append({**metrics["results"][0], "protocol": "rerank"})
+    metrics["results"].append({**metrics["results"][0], "protocol": "rerank", "folder": "last_rerank"})
     (copy / "metrics.json").write_text(json.dumps(metrics))
     (copy / "last_rerank").mkdir()
     shutil.copy(copy / "last" / "ranks.csv", copy / "last_rerank")
@@ -98,10 +100,10 @@ def test_figures_of_another_evaluation_stand_apart_and_say_what_ranked(run, tmp_
     assert {figure.files[0].parent for figure in figures} == {copy / "figures" / "last_rerank"}
     said = {figure.kind: "protocol rerank" in figure.files[1].read_text() for figure in figures}
     assert said == {"accuracy": True, "similarity": False}
-    results = read_results(copy, "last_rerank")
+    results = read_evaluated(copy, "last_rerank")
     assert results.caption.endswith("; protocol rerank")
     assert results.encoder_caption.endswith("; encoder embeddings")
-    assert read_results(copy, "last").encoder_caption == read_results(copy, "last").caption
+    assert read_evaluated(copy, "last").encoder_caption == read_evaluated(copy, "last").caption
 
 
 def test_data_that_moved_or_changed_are_said_and_the_rest_is_drawn(run, tmp_path):
@@ -150,16 +152,16 @@ def test_damaged_runs_name_the_file(run, tmp_path, file, spoil, message):
 
 
 def test_results_are_read_back_as_they_were_measured(run):
-    names = [folder_of(result) for result in json.loads((run / "metrics.json").read_text())["results"]]
+    names = [result["folder"] for result in Run(run).metrics["results"]]
     assert "last" in names
     for name in names:
-        results = read_results(run, name)
+        results = read_evaluated(run, name)
         again = rank_gallery(results.sketches, results.photos, results.photo_index)
         for field in ("better", "tied", "candidates", "top_index"):
             np.testing.assert_array_equal(getattr(results.ranking, field), getattr(again, field), err_msg=field)
         np.testing.assert_allclose(results.ranking.top_score, again.top_score, atol=1e-6)
         assert results.figures["acc@1"]["value"] == pytest.approx(accuracy_at_k(again, 1))
-    assert read_results(run).name == ("best_on_validation" if "best_on_validation" in names else "last")
+    assert read_evaluated(run).name == ("best_on_validation" if "best_on_validation" in names else "last")
 
 
 def test_entries_of_metrics_name_their_folders():
@@ -170,11 +172,11 @@ def test_entries_of_metrics_name_their_folders():
         ("best on validation (MRR, 20 photos)", "rerank", "best_on_validation_rerank"),
         ("best on test (optimistic)", "encoder", "best_on_test"),
     ):
-        assert folder_of({"selection": selection, "protocol": protocol}) == folder
+        assert _with_fields({"selection": selection, "protocol": protocol})["folder"] == folder
 
 
 def test_curve_and_similarities(run):
-    results = read_results(run)
+    results = read_evaluated(run)
     ks = np.array([1, 5, 10])
     value, low, high = accuracy_curve(results.ranking, results.photo_index, ks)
     for i, k in enumerate(ks):
@@ -260,7 +262,7 @@ def test_the_start_of_a_run_with_warm_up_can_be_shown(run, tmp_path):
     config = json.loads((copy / "config.json").read_text())
     config["optim"]["warmup_steps"] = 20
     (copy / "config.json").write_text(json.dumps(config))
-    source = Source(read_results(copy), from_mapping(config), tmp_path)
+    source = FigureSource(read_evaluated(copy), from_mapping(config), tmp_path)
     params, why = _start(source)
     assert why == ""
     assert set(params) == set(source.encoders.params)

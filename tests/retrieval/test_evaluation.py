@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations, write_metrics, write_ranks
+from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations
 from effnet_jax.retrieval.metrics import photo_to_sketch, summarise
 from effnet_jax.retrieval.ranking import rank_gallery
+from effnet_jax.runs.results import write_metrics, write_ranks
 
 
 @pytest.fixture

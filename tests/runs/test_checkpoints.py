@@ -10,11 +10,19 @@ import pytest
 
 from effnet_jax.runtime.sharding import make_mesh, replicated
 from effnet_jax.runs.checkpoints import CheckpointError, Checkpoints
+from effnet_jax.runs.choice import METRICS, ON_TEST, ON_VALIDATION
 from effnet_jax.runs.saved import abstract
 from effnet_jax.runs.state import TrainState
 
 # where reading or writing fails, orbax's threads leave coroutines and callbacks behind that fail once more
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+MRR = METRICS[ON_VALIDATION]
+
+
+def best(checkpoints):
+    return checkpoints.chosen(ON_VALIDATION)[1]
 
 
 @pytest.fixture(autouse=True)
@@ -37,27 +45,27 @@ def whole():
 
 def test_round_trip_keeps_the_last_and_the_best(tmp_path):
     scores = {1: 10.0, 2: 30.0, 3: 20.0, 4: 5.0, 5: 1.0}
-    with Checkpoints(tmp_path, keep=2, best_by=("mrr",)) as checkpoints:
+    with Checkpoints(tmp_path, keep=2, best_by=(ON_VALIDATION,)) as checkpoints:
         for step, score in scores.items():
-            checkpoints.save(state(step), {"model": {"width": 3}}, {"mrr": score})
+            checkpoints.save(state(step), {"model": {"width": 3}}, {MRR: score})
         checkpoints.wait()
         assert checkpoints.latest() == 5
-        assert checkpoints.best("mrr") == 2
-        assert checkpoints.best("acc") is None
+        assert best(checkpoints) == 2
+        assert checkpoints.chosen(ON_TEST) is None
     kept = sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit())
     assert kept == [2, 4, 5]
-    with Checkpoints(tmp_path, keep=2, best_by=("mrr",)) as checkpoints:
+    with Checkpoints(tmp_path, keep=2, best_by=(ON_VALIDATION,)) as checkpoints:
         got = checkpoints.restore(2, abstract(state(0), whole()))
     jax.tree.map(np.testing.assert_array_equal, got, state(2))
     assert got.params["blocks"][0]["kernel"].sharding == whole()
 
 
 def test_saves_without_metrics_do_not_count_as_best(tmp_path):
-    with Checkpoints(tmp_path, keep=1, best_by=("mrr",)) as checkpoints:
-        checkpoints.save(state(1), {}, {"mrr": 1.0})
+    with Checkpoints(tmp_path, keep=1, best_by=(ON_VALIDATION,)) as checkpoints:
+        checkpoints.save(state(1), {}, {MRR: 1.0})
         checkpoints.save(state(2), {}, {})
         checkpoints.wait()
-        assert (checkpoints.latest(), checkpoints.best("mrr")) == (2, 1)
+        assert (checkpoints.latest(), best(checkpoints)) == (2, 1)
 
 
 def test_saving_a_step_again_is_harmless(tmp_path):
@@ -100,9 +108,9 @@ def test_batch_statistics_are_kept(tmp_path):
 
 def saved(folder, *steps, keep=5):
     """Checkpoints of these steps, large enough for array files."""
-    with Checkpoints(folder, keep=keep, best_by=("mrr",)) as checkpoints:
+    with Checkpoints(folder, keep=keep, best_by=(ON_VALIDATION,)) as checkpoints:
         for step in steps:
-            checkpoints.save(large(step), {"model": {"width": 3}}, {"mrr": float(step)})
+            checkpoints.save(large(step), {"model": {"width": 3}}, {MRR: float(step)})
     return folder
 
 
@@ -148,15 +156,15 @@ def no_manifest(checkpoint):
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(tmp_path, caplog, harm):
     folder = saved(tmp_path / "checkpoints", 1, 2)
     harm(folder / "2")
-    with Checkpoints(folder, keep=5, best_by=("mrr",), clean=True) as checkpoints:
+    with Checkpoints(folder, keep=5, best_by=(ON_VALIDATION,), clean=True) as checkpoints:
         assert checkpoints.latest() == 1
-        assert checkpoints.best("mrr") == 1
+        assert best(checkpoints) == 1
         got = checkpoints.restore_latest(abstract(large(0), whole()))
         assert got is not None
         jax.tree.map(np.testing.assert_array_equal, got, large(1))
         assert f"{folder}/2 is damaged and not used" in caplog.text
         assert "going on from step 1" in caplog.text
-        checkpoints.save(large(2), {}, {"mrr": 2.0})
+        checkpoints.save(large(2), {}, {MRR: 2.0})
         checkpoints.wait()
         assert checkpoints.latest() == 2
     assert [p.name[:10] for p in folder.iterdir() if p.name.startswith("damaged")] == ["damaged_2_"]
@@ -242,14 +250,14 @@ def test_a_folder_removed_while_it_is_used_is_made_anew(tmp_path, caplog):
 
 def test_a_single_checkpoint_removed_while_it_is_used_is_not_missed(tmp_path):
     folder = tmp_path / "checkpoints"
-    with Checkpoints(folder, keep=3, best_by=("mrr",)) as checkpoints:
+    with Checkpoints(folder, keep=3, best_by=(ON_VALIDATION,)) as checkpoints:
         for step in (1, 2):
-            checkpoints.save(large(step), {}, {"mrr": float(step)})
+            checkpoints.save(large(step), {}, {MRR: float(step)})
         checkpoints.wait()
         shutil.rmtree(folder / "2")
-        checkpoints.save(large(3), {}, {"mrr": 0.0})
+        checkpoints.save(large(3), {}, {MRR: 0.0})
         checkpoints.wait()
-        assert checkpoints.best("mrr") == 1
+        assert best(checkpoints) == 1
         assert checkpoints.latest() == 3
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from effnet_jax.encoders.encoders import flatten
-from effnet_jax.runs.trained import choose_checkpoint, trained_encoders
-from effnet_jax.runs.saved import read_about, read_metrics, read_tree
+from effnet_jax.runs.folder import Run, trained_encoders
+from effnet_jax.runs.saved import read_about, read_saved_metrics, read_tree
 
 
 def test_the_encoders_are_those_that_were_evaluated(trained):
@@ -26,13 +26,13 @@ def test_the_encoders_are_those_that_were_evaluated(trained):
 
 
 def test_best_is_chosen_on_validation_and_a_step_can_be_given(trained):
-    steps = {int(p.name): read_metrics(p)["eval/validation/mrr"] for p in (trained / "checkpoints").glob("[0-9]*")}
-    folder, words = choose_checkpoint(trained, "best")
-    assert steps[int(folder.name)] == max(steps.values())
-    assert words.startswith("best on validation")
+    steps = {int(p.name): read_saved_metrics(p)["eval/validation/mrr"] for p in (trained / "checkpoints").glob("[0-9]*")}
+    best = Run(trained).checkpoint("best")
+    assert steps[best.step] == max(steps.values())
+    assert best.selection.startswith("best on validation")
     one = trained / "checkpoints" / str(min(steps))
     assert trained_encoders(one).origin["step"] == min(steps)
-    assert choose_checkpoint(trained, "last")[0].name == str(max(steps))
+    assert Run(trained).checkpoint("last").step == max(steps)
     with pytest.raises(ValueError, match="no checkpoint 'worst'"):
         trained_encoders(trained, "worst")
 
@@ -59,7 +59,7 @@ def test_a_checkpoint_in_the_folder_of_another_run_is_refused(trained, tmp_path)
 
 
 def test_tensors_that_do_not_fit_are_all_named(trained):
-    folder = choose_checkpoint(trained, "last")[0]
+    folder = Run(trained).checkpoint("last").folder
     params = trained_encoders(trained).params
     like = jax.eval_shape(lambda: params)
     encoder = dict(like["sketch_encoder"])
@@ -78,7 +78,7 @@ def test_tensors_that_do_not_fit_are_all_named(trained):
 def test_a_damaged_checkpoint_is_refused_by_file(trained, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(trained, copy)
-    folder, _ = choose_checkpoint(copy, "last")
+    folder = Run(copy).checkpoint("last").folder
     largest = max((p for p in (folder / "state").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     largest.write_bytes(largest.read_bytes()[:-1])
     with pytest.raises(ValueError, match=rf"is damaged.*\n  .*{largest.name} has"):

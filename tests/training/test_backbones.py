@@ -10,7 +10,7 @@ from PIL import Image
 from effnet_jax import run
 from effnet_jax.config import ours
 from effnet_jax.models.presets import BACKBONES
-from effnet_jax.runs.trained import trained_encoders
+from effnet_jax.runs.folder import trained_encoders
 
 LARGER = {"vit_large", "swin_small", "swin_base", "convnext_small", "convnext_base"}  # code of smaller ones, and slow
 

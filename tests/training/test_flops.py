@@ -9,8 +9,10 @@ from effnet_jax.config import Config, LossConfig, ModelConfig, TrainConfig, Trsm
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.runs.state import make_state
 from effnet_jax.runtime.sharding import make_mesh
+from effnet_jax.stages.alignment.alignment_flops import step_flops
 from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective
-from effnet_jax.training.flops import image_flops, lowered_flops, peak_flops, step_flops, total_peak, trsm_step_flops
+from effnet_jax.stages.trsm.trsm_flops import trsm_step_flops
+from effnet_jax.training.flops import image_flops, lowered_flops, peak_flops, total_peak
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.step import make_train_step
 

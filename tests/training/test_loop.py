@@ -38,14 +38,17 @@ def step_until(bad=None):
 
 def train(workdir, train_step, *, total=20, every=7.5, log_every=4, signal_at=0, evaluated=None):
     state = TrainState(jnp.zeros((), jnp.int32), {"w": jnp.zeros(())}, {})
-    options = {"start_step": 0, "total_steps": total, "batch_size": 2, "tensorboard": False, "progress": False}
+    options = {"start_step": 0, "total_steps": total, "batch_size": 2, "progress": False}
     workdir.mkdir(exist_ok=True)
 
     def evaluate(state):
         (evaluated if evaluated is not None else []).append(int(state.step))
         return {}
 
-    with Checkpoints(workdir / "checkpoints", keep=2) as checkpoints, StopsIn(workdir, **options) as log:
+    with (
+        Checkpoints(workdir / "checkpoints", keep=2) as checkpoints,
+        StopsIn(workdir / "metrics.jsonl", **options) as log,
+    ):
         log.signal_at = signal_at
         return fit(
             state,
@@ -58,7 +61,7 @@ def train(workdir, train_step, *, total=20, every=7.5, log_every=4, signal_at=0,
             save_every=0,
             log=log,
             checkpoints=checkpoints,
-            about={},
+            metadata={},
             mesh=make_mesh(1),
         )
 

@@ -12,7 +12,7 @@ def step(state, batch):
 
 def run(steps, workdir, start=0, last=4):
     state = TrainState(step=jnp.int32(start), params={"w": jnp.float32(start)}, opt_state=())
-    with profiled(jax.jit(step), steps, start, workdir) as train_step:
+    with profiled(jax.jit(step), steps, start, workdir / "profile") as train_step:
         for _ in range(start, last):
             state, _ = train_step(state, {"x": jnp.float32(1)})
     assert (int(state.step), float(state.params["w"])) == (last, last)

@@ -7,7 +7,7 @@ from effnet_jax.training.writers import DivergedError, TrainLog
 
 
 def log(path, start=0):
-    return TrainLog(path, start_step=start, total_steps=10, batch_size=4, tensorboard=False, progress=False)
+    return TrainLog(path / "metrics.jsonl", start_step=start, total_steps=10, batch_size=4, progress=False)
 
 
 def scalars(loss):
@@ -39,7 +39,7 @@ def test_operations_a_second_and_their_share_of_the_peak(tmp_path):
     for name, given in rates.items():
         (tmp_path / name).mkdir()
         with TrainLog(
-            tmp_path / name, start_step=0, total_steps=9, batch_size=4, tensorboard=False, progress=False, **given
+            tmp_path / name / "metrics.jsonl", start_step=0, total_steps=9, batch_size=4, progress=False, **given
         ) as out:
             out.add(1, scalars(1.0))
             out.flush()
@@ -71,6 +71,7 @@ def test_lines_after_the_resumed_step_and_half_lines_are_dropped(tmp_path):
 
 
 def test_tensorboard_events_are_written(tmp_path):
-    with TrainLog(tmp_path, start_step=0, total_steps=1, batch_size=1, tensorboard=True, progress=False) as out:
+    places = tmp_path / "metrics.jsonl", tmp_path / "tensorboard"
+    with TrainLog(*places, start_step=0, total_steps=1, batch_size=1, progress=False) as out:
         out.write(1, {"train/loss": 0.5})
     assert any((tmp_path / "tensorboard").iterdir())

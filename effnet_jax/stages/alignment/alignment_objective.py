@@ -13,7 +13,8 @@ from effnet_jax.losses import alignment_loss
 from effnet_jax.models.effnet import FunctionalEffNet
 from effnet_jax.models.presets import HAS_BATCH_NORMS
 from effnet_jax.runs.state import Variables
-from effnet_jax.stages.views import ANCHOR, AUGMENTED, encoder_keys, make_views
+from effnet_jax.stages.draws import ANCHOR, AUGMENTED, DOMAINS
+from effnet_jax.stages.views import encoder_keys, make_views
 from effnet_jax.training.micro_batches import in_micro_batches
 from effnet_jax.training.step import Batch, BatchStats, Objective, Params, Scalars
 
@@ -48,8 +49,8 @@ def make_alignment_objective(config: Config, model: FunctionalEffNet, preprocess
     wanted = partial(wanted_views, config.loss)
 
     def encode(params: Params, batch_stats: BatchStats, batch: Batch, key: Key[Array, ""]) -> Any:
-        images = [views(domain, batch, key, wanted(domain)) for domain in ("sketch", "photo")]
-        draws = [encoder_keys(domain, batch, key, wanted(domain)) for domain in ("sketch", "photo")]
+        images = [views(domain, batch, key, wanted(domain)) for domain in DOMAINS]
+        draws = [encoder_keys(domain, batch, key, wanted(domain)) for domain in DOMAINS]
         return model.encode_views(params["model"], batch_stats, *images, *draws)
 
     def encode_row_by_row(params: Params, key: Key[Array, ""], batch: Batch) -> Any:

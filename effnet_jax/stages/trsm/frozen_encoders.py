@@ -2,25 +2,22 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from effnet_jax.config import Config, ConfigError
-from effnet_jax.config_reader import from_mapping
+from effnet_jax.encoders.program import Params
 from effnet_jax.experiment import Experiment
 from effnet_jax.runs.checkpoints import Checkpoints
-from effnet_jax.runs.saved import ON_VALIDATION, abstract, restore_tree, save_tree
-from effnet_jax.runs.workdir import CHECKPOINTS, has_checkpoints, write_json
+from effnet_jax.runs.choice import BEST
+from effnet_jax.runs.folder import Run
+from effnet_jax.runs.saved import STATE, abstract, read_tree, restore_tree, save_tree
 from effnet_jax.runtime.hosts import only_first, say_to_all
 from effnet_jax.runtime.sharding import replicated
-from effnet_jax.stages.alignment.alignment_objective import init_variables
-from effnet_jax.stages.stage import fresh_state
+from effnet_jax.storage.files import write_json
 from effnet_jax.storage.integrity import refuse_damaged, write_listing
-from effnet_jax.training.step import Params
 
-ENCODERS = "encoders"  # subfolder of a stage-2 run, and the JSON beside it
 # How the encoders compute may differ; what they are, and what they saw, may not.
 FREE = {
     "model": ("weights", "dtype", "precision", "attention", "remat"),
@@ -35,8 +32,8 @@ def frozen_encoders(experiment: Experiment) -> Params:
         ConfigError: no such stage-1 run, no checkpoint, another model, another preprocessing or other photos; or the
             run's own copy is not what its configuration says.
     """
-    folder = experiment.workdir / ENCODERS
-    record, wanted = folder.with_suffix(".json"), _wanted(experiment)
+    run = experiment.run
+    folder, record, wanted = run.frozen_encoders, run.frozen_record, _wanted(experiment)
     like = jax.eval_shape(experiment.model.init, jax.random.key(0))
     like = abstract(like, replicated(experiment.mesh))
 
@@ -45,19 +42,18 @@ def frozen_encoders(experiment: Experiment) -> Params:
         if _filled(theirs.get("wanted", {})) == wanted:  # the record comes last, so an unfinished copy has none
             refuse_damaged(folder, f"{folder} is damaged; restore it, or start again in another --workdir", ConfigError)
             return ""
-        if has_checkpoints(experiment.workdir):
+        if run.steps():
             raise ConfigError(
                 f"{folder} holds other encoders than this run was trained with (see {record}); use another --workdir."
             )
         return "needed"
 
     if say_to_all("opening the encoders", needed):
-        source = Path(experiment.config.init_from).expanduser().absolute()
-        config = stage1_config(source)
-        _check(source, config, experiment)
-        step, params = _load(source, config, experiment)
+        source = Run(experiment.config.init_from)
+        _check(source, stage1_config(source), experiment)
+        step, params = _load(source, experiment)
         save_tree(folder, params)
-        about = {"init_from": str(source), "step": step, "wanted": wanted}
+        about = {"init_from": str(source.folder), "step": step, "wanted": wanted}
 
         def finish() -> None:
             write_listing(folder)
@@ -88,29 +84,29 @@ def _filled(wanted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def stage1_config(source: Path) -> Config:
+def stage1_config(source: Run) -> Config:
     """Read the configuration of a stage-1 run.
 
     Raises:
         ConfigError: the folder holds no run, a run of stage 2, or one without a checkpoint.
     """
-    path = source / "config.json"
-    if not path.is_file():
-        raise ConfigError(f"init_from={source} is not the folder of a run (it has no config.json); give a stage-1 run.")
-    try:
-        config = from_mapping(json.loads(path.read_text()))
-    except ConfigError as error:
-        raise ConfigError(f"{path} is of another version of effnet_jax: {error}") from error
+    if not source.config_file.is_file():
+        raise ConfigError(
+            f"init_from={source.folder} is not the folder of a run (it has no {source.config_file.name}); give a "
+            "stage-1 run."
+        )
+    config = source.config
     if config.trsm.enabled:
         raise ConfigError(
-            f"init_from={source} is itself a run of stage 2; give the stage-1 run it was made from, {config.init_from}"
+            f"init_from={source.folder} is itself a run of stage 2; give the stage-1 run it was made from, "
+            f"{config.init_from}"
         )
-    if not has_checkpoints(source):
-        raise ConfigError(f"init_from={source} has no checkpoint yet; train it first.")
+    if not source.steps():
+        raise ConfigError(f"init_from={source.folder} has no checkpoint yet; train it first.")
     return config
 
 
-def _check(source: Path, theirs: Config, experiment: Experiment) -> None:
+def _check(source: Run, theirs: Config, experiment: Experiment) -> None:
     problems = []
     for section, free in FREE.items():
         old, new = (dataclasses.asdict(getattr(config, section)) for config in (theirs, experiment.config))
@@ -119,27 +115,21 @@ def _check(source: Path, theirs: Config, experiment: Experiment) -> None:
             for name in new
             if name not in free and old[name] != new[name]
         ]
-    splits = json.loads((source / "split.json").read_text())
     for name, split in experiment.splits.items():
-        if name not in splits or splits[name]["sha256"] != split.sha256:
+        if name not in source.splits or source.splits[name].sha256 != split.sha256:
             problems.append(f"the {name} split has other pictures than there")
     if problems:
         raise ConfigError(
-            f"init_from={source} does not fit this configuration:\n" + "\n".join(f"  {p}" for p in problems)
+            f"init_from={source.folder} does not fit this configuration:\n" + "\n".join(f"  {p}" for p in problems)
         )
 
 
-def _load(source: Path, config: Config, experiment: Experiment) -> tuple[int, Params]:
-    """Restore the encoders of the best checkpoint on validation, or the last where nothing was held out."""
-    best_by = (ON_VALIDATION,) if config.data.validation_share else ()
-    with Checkpoints(source / CHECKPOINTS, keep=config.train.keep_checkpoints, best_by=best_by) as checkpoints:
-        step = checkpoints.best(ON_VALIDATION) if best_by else None
-        step = checkpoints.latest() if step is None else step
-        if step is None:
-            raise ConfigError(f"init_from={source} has no checkpoint yet; train it first.")
-
-        def start(key: jax.Array) -> Any:
-            return fresh_state(config, lambda k: init_variables(experiment.model, config, k), 10**9, key)
-
-        like = abstract(jax.eval_shape(start, jax.random.key(0)), replicated(experiment.mesh))
-        return step, checkpoints.restore(step, like).params["model"]
+def _load(source: Run, experiment: Experiment) -> tuple[int, Params]:
+    """Read the encoders of the best checkpoint on validation, or the last where nothing was held out."""
+    with Checkpoints(source.checkpoints) as checkpoints:
+        chosen = checkpoints.chosen(BEST)
+    if chosen is None:
+        raise ConfigError(f"init_from={source.folder} has no checkpoint that is whole; train it first.")
+    like = jax.eval_shape(experiment.model.init, jax.random.key(0))
+    folder = source.checkpoints / str(chosen[1]) / STATE
+    return chosen[1], read_tree(folder, ("params", "model"), like, replicated(experiment.mesh))

@@ -5,7 +5,7 @@ so made are compared within the block. The last block is filled up with black pi
 gives other scores, so nothing can be indexed, and the spread over orders belongs to the figure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM, PairEncoding
+from effnet_jax.retrieval.metrics import KS
 from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_scores
 from effnet_jax.stages.trsm.pair_scoring import PHOTO_BLOCK, TokenRows
 
 Params = dict[str, Any]
-KS = (1, 5, 10)
 
 
 def paired_scores(
@@ -74,8 +74,19 @@ def rank_paired(
     *,
     black: Float[np.ndarray, "1 n d"],
     shuffles: int,
+    ks: Sequence[int] = KS,
 ) -> tuple[Ranking, str]:
     """Rank by the published evaluation under several seeded orders of the queries.
+
+    Args:
+        trsm: pure functions of TRSM.
+        params: its parameters.
+        sketches: tokens of the sketches.
+        photos: tokens of the gallery.
+        photo_index: row of each sketch's photo.
+        black: tokens of a black picture.
+        shuffles: orders.
+        ks: of Acc@K in the note; those beyond the gallery are left out.
 
     Returns:
         The ranking of the first order, and a note with the spread of Acc@K over all of them.
@@ -85,7 +96,7 @@ def rank_paired(
         order = np.random.default_rng(seed).permutation(len(sketches))
         rankings.append(rank_scores(paired_scores(trsm, params, sketches, photos, order, black), photo_index))
     spread = []
-    for k in (k for k in KS if k <= len(photos)):
+    for k in (k for k in ks if k <= len(photos)):
         values = [100 * accuracy_at_k(ranking, k) for ranking in rankings]
         spread.append(f"Acc@{k} {min(values):.1f} to {max(values):.1f}, mean {np.mean(values):.1f}")
     note = (

@@ -4,56 +4,53 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Float32, Key
 
-from effnet_jax.config import Config
+from effnet_jax.config import AugmentConfig
 from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.encoders.program import EncodeProgram, encoder_of
 from effnet_jax.encoders.tokens import EncodedTokens
-from effnet_jax.models.effnet import FunctionalEffNet
 from effnet_jax.runtime.sharding import batch_sharded, put_batch, replicated
-from effnet_jax.stages.views import ANCHOR, AUGMENTED, make_views
+from effnet_jax.stages.draws import ANCHOR, AUGMENTED
+from effnet_jax.stages.views import make_views
 from effnet_jax.training.step import Batch, Params
 
 NAMES = {ANCHOR: "anchor", AUGMENTED: "augmented"}
 Held = Mapping[str, EncodedTokens]  # by domain
-EncodeViews = Callable[[Params, Batch, Key[Array, ""]], dict[str, Float[Array, "b n d"]]]
+ViewProgram = Callable[[Batch, Key[Array, ""]], dict[tuple[str, int], Float32[Array, "b h w 3"]]]
 
 
-def make_view_encoder(
-    config: Config,
-    model: FunctionalEffNet,
-    preprocessing: Preprocessing,
-    mesh: Mesh,
-    wanted: Mapping[str, tuple[int, ...]],
-) -> EncodeViews:
-    """Compile (frozen parameters, batch of images, key) -> tokens of the wanted views, by `<domain>_<view>`.
+def make_view_program(
+    config: AugmentConfig, preprocessing: Preprocessing, mesh: Mesh, wanted: Mapping[str, tuple[int, ...]]
+) -> ViewProgram:
+    """Compile (batch of images, key) -> scaled images of the wanted views, by domain and view."""
+    views = make_views(config, preprocessing)
 
-    Both views of a domain go through the encoder as one batch.
-    """
-    views = make_views(config.augment, preprocessing)
-    encoders = {"sketch": model.encode_sketches, "photo": model.encode_photos}
-
-    def encode(frozen: Params, batch: Batch, key: Key[Array, ""]) -> dict[str, Float[Array, "b n d"]]:
-        tokens = {}
+    def run(batch: Batch, key: Key[Array, ""]) -> dict[tuple[str, int], Float32[Array, "b h w 3"]]:
+        made = {}
         for domain, which in wanted.items():
-            if not which:
-                continue
-            images = views(domain, batch, key, which)
-            parts = jnp.split(encoders[domain](frozen, jnp.concatenate(images)).tokens, len(which))
-            tokens |= {f"{domain}_{NAMES[i]}": part for i, part in zip(which, parts, strict=True)}
-        return tokens
+            made |= {(domain, i): images for i, images in zip(which, views(domain, batch, key, which), strict=True)}
+        return made
 
     rows = batch_sharded(mesh)
-    return jax.jit(encode, in_shardings=(replicated(mesh), rows, replicated(mesh)), out_shardings=rows)
+    return jax.jit(run, in_shardings=(rows, replicated(mesh)), out_shardings=rows)
+
+
+def encode_views(
+    make_images: ViewProgram, program: EncodeProgram, frozen: Params, batch: Batch, key: Key[Array, ""]
+) -> dict[str, Float[Array, "b n d"]]:
+    """Give the tokens of the wanted views of a batch on the mesh, by `<domain>_<view>`; each view is encoded alone."""
+    return {
+        f"{domain}_{NAMES[view]}": program(encoder_of(frozen, domain), {}, images).tokens
+        for (domain, view), images in make_images(batch, key).items()
+    }
 
 
 def token_batches(
     batches: Iterator[Mapping[str, np.ndarray]],
-    encode: EncodeViews,
-    frozen: Params,
+    encode: Callable[[Batch, Key[Array, ""]], dict[str, Float[Array, "b n d"]]],
     key: Key[Array, ""],
     mesh: Mesh,
     held: Held,
@@ -62,8 +59,7 @@ def token_batches(
 
     Args:
         batches: host batches of the input pipeline.
-        encode: of the views that are not held.
-        frozen: parameters of the encoders.
+        encode: gives the tokens of the views that are not held.
         key: root of the augmentation.
         mesh: where the batches go.
         held: tokens of anchors that are never augmented, by domain.
@@ -71,11 +67,7 @@ def token_batches(
     for batch in batches:
         images = {name: rows for name, rows in batch.items() if not name.endswith("_index") or name == "photo_index"}
         on_mesh = put_batch(images, mesh)
-        tokens = encode(frozen, on_mesh, key)
-        kept = {f"{d}_anchor": rows[batch[f"{d}_index"]] for d, rows in held.items()}
-        yield {
-            **tokens,
-            **put_batch(kept, mesh),
-            "photo_index": on_mesh["photo_index"],
-            "position": on_mesh["position"],
-        }
+        tokens = encode(on_mesh, key)
+        kept = {f"{domain}_{NAMES[ANCHOR]}": rows[batch[f"{domain}_index"]] for domain, rows in held.items()}
+        rest = {name: on_mesh[name] for name in ("photo_index", "position")}
+        yield {**tokens, **put_batch(kept, mesh), **rest}

@@ -12,9 +12,9 @@ from effnet_jax.data.augment import row_keys
 from effnet_jax.losses import info_nce, pair_cross_entropy, unit_norm, weighted_total
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM, PairEncoding
 from effnet_jax.runs.state import Variables
+from effnet_jax.stages.draws import ANCHOR, AUGMENTED, IN_TRSM
 from effnet_jax.training.step import Batch, BatchStats, Objective, Params, Scalars
 
-_DROPOUT = {"anchor": 4, "augmented": 5}  # branches of the row keys, beside those of the views
 TOKENS = ("sketch_anchor", "photo_anchor", "sketch_augmented", "photo_augmented")  # names in a batch
 
 
@@ -57,8 +57,8 @@ def make_trsm_objective(config: Config, trsm: FunctionalTRSM) -> Objective:
     def objective(
         params: Params, batch_stats: BatchStats, batch: Batch, key: Key[Array, ""]
     ) -> tuple[Float[Array, ""], tuple[Scalars, BatchStats]]:
-        def keys(view: str) -> Key[Array, "b"] | None:
-            return row_keys(key, batch["position"], _DROPOUT[view]) if dropout else None
+        def keys(view: int) -> Key[Array, "b"] | None:
+            return row_keys(key, batch["position"], IN_TRSM[view]) if dropout else None
 
         temperature = jnp.exp(params["log_temperature"]) if config.loss.learn_temperature else config.loss.temperature
         temperature = jnp.asarray(temperature, jnp.float32)
@@ -66,7 +66,7 @@ def make_trsm_objective(config: Config, trsm: FunctionalTRSM) -> Objective:
         contrast = partial(info_nce, temperature=temperature, groups=groups, block_pairs=config.loss.block_pairs)
         photos, sketches = batch["photo_anchor"], batch["sketch_anchor"]
         if every:
-            pairs = with_all(params["trsm"], photos, sketches, keys("anchor"), batch["position"])
+            pairs = with_all(params["trsm"], photos, sketches, keys(ANCHOR), batch["position"])
             anchor = jax.tree.map(lambda x: jnp.moveaxis(jnp.diagonal(x), -1, 0), pairs)
             terms = {
                 "multi": pair_cross_entropy(
@@ -75,13 +75,13 @@ def make_trsm_objective(config: Config, trsm: FunctionalTRSM) -> Objective:
                 "inter": pair_cross_entropy(_cosine(pairs.sketch_feature, pairs.photo_feature), temperature, groups),
             }
         else:
-            anchor = with_own(params["trsm"], photos, sketches, keys("anchor"))
+            anchor = with_own(params["trsm"], photos, sketches, keys(ANCHOR))
             terms = {
                 "multi": contrast(anchor.sketch_embedding, anchor.photo_embedding),
                 "inter": contrast(anchor.sketch_feature, anchor.photo_feature),
             }
         if "photo_augmented" in batch:
-            augmented = with_own(params["trsm"], batch["photo_augmented"], batch["sketch_augmented"], keys("augmented"))
+            augmented = with_own(params["trsm"], batch["photo_augmented"], batch["sketch_augmented"], keys(AUGMENTED))
             terms |= {
                 "intra_sketch": contrast(augmented.sketch_feature, anchor.sketch_feature),
                 "intra_photo": contrast(augmented.photo_feature, anchor.photo_feature),

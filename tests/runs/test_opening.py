@@ -10,7 +10,8 @@ import pytest
 
 from effnet_jax import Config, ConfigError
 from effnet_jax.config import DataConfig, EvalConfig, LogConfig, OptimConfig
-from effnet_jax.runs.workdir import claimed, open_workdir, record_splits
+from effnet_jax.runs.folder import Run
+from effnet_jax.runs.opening import claimed, open_run, record_splits
 
 CONFIG = Config()
 
@@ -20,46 +21,46 @@ def started(path):
 
 
 def test_the_folder_remembers_configuration_and_versions(tmp_path):
-    open_workdir(tmp_path / "run", CONFIG)
+    open_run(Run(tmp_path / "run"), CONFIG)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["optim"]["learning_rate"] == 6e-6
     assert "jax" in json.loads((tmp_path / "run" / "versions.json").read_text())["packages"]
 
 
 def test_another_configuration_needs_its_own_folder(tmp_path):
-    open_workdir(tmp_path, CONFIG)
+    open_run(Run(tmp_path), CONFIG)
     started(tmp_path)
-    open_workdir(tmp_path, CONFIG)
+    open_run(Run(tmp_path), CONFIG)
     other = dataclasses.replace(CONFIG, optim=OptimConfig(learning_rate=1.0), eval=EvalConfig(ks=(1, 3)))
     with pytest.raises(ConfigError, match=r"optim.learning_rate: 6e-06 there, 1.0 now") as caught:
-        open_workdir(tmp_path, other)
+        open_run(Run(tmp_path), other)
     assert "eval.ks: [1, 5, 10] there, [1, 3] now" in str(caught.value)
 
 
 def test_where_and_how_may_differ(tmp_path):
-    open_workdir(tmp_path, CONFIG)
+    open_run(Run(tmp_path), CONFIG)
     started(tmp_path)
     moved = dataclasses.replace(CONFIG, data=DataConfig(dir="/elsewhere", cache="ram", workers=3), log=LogConfig(False))
-    open_workdir(tmp_path, moved)
+    open_run(Run(tmp_path), moved)
 
 
 def test_a_start_that_failed_protects_nothing(tmp_path):
-    open_workdir(tmp_path, CONFIG)
-    open_workdir(tmp_path, dataclasses.replace(CONFIG, optim=OptimConfig(learning_rate=1.0)))
+    open_run(Run(tmp_path), CONFIG)
+    open_run(Run(tmp_path), dataclasses.replace(CONFIG, optim=OptimConfig(learning_rate=1.0)))
     assert json.loads((tmp_path / "config.json").read_text())["optim"]["learning_rate"] == 1.0
 
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):
-        open_workdir(tmp_path / "file", CONFIG)
+        open_run(Run(tmp_path / "file"), CONFIG)
 
 
 HOLDER = """
 import multiprocessing, sys, time
-from pathlib import Path
-from effnet_jax.runs.workdir import claimed
+from effnet_jax.runs.folder import Run
+from effnet_jax.runs.opening import claimed
 if __name__ == "__main__":
-    with claimed(Path(sys.argv[1])):
+    with claimed(Run(sys.argv[1])):
         worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
         worker.start()
         print(worker.pid, flush=True)
@@ -71,13 +72,13 @@ def test_one_training_at_a_time(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, text=True) as other:
         worker = int(other.stdout.readline())
         with pytest.raises(ConfigError, match=rf"another training writes into .*\(process {other.pid} on "):
-            claimed(tmp_path).__enter__()
+            claimed(Run(tmp_path)).__enter__()
         other.kill()  # its forked worker lives on
         other.wait()
-        with claimed(tmp_path):
+        with claimed(Run(tmp_path)):
             assert (tmp_path / ".training").read_text().startswith("process ")
         os.kill(worker, signal.SIGKILL)
-    with claimed(tmp_path):
+    with claimed(Run(tmp_path)):
         pass
 
 
@@ -86,30 +87,30 @@ def split(sha256, sketches=3):
 
 
 def test_changed_data_are_refused(tmp_path):
-    record_splits(tmp_path, {"train": split("1"), "test": split("2")})
+    record_splits(Run(tmp_path), {"train": split("1"), "test": split("2")})
     started(tmp_path)
-    record_splits(tmp_path, {"train": split("1"), "test": split("2")})
+    record_splits(Run(tmp_path), {"train": split("1"), "test": split("2")})
     with pytest.raises(ConfigError, match=r"split test: 3 sketches then, 4 now|split test.*3 sketches then, 4 now"):
-        record_splits(tmp_path, {"train": split("1"), "test": split("3", sketches=4)})
+        record_splits(Run(tmp_path), {"train": split("1"), "test": split("3", sketches=4)})
 
 
 def test_a_run_from_before_a_field_existed_ran_with_its_default(tmp_path):
-    open_workdir(tmp_path, CONFIG)
+    open_run(Run(tmp_path), CONFIG)
     started(tmp_path)
     old = json.loads((tmp_path / "config.json").read_text())
     del old["model"]["token_recycling"]
     (tmp_path / "config.json").write_text(json.dumps(old))
-    open_workdir(tmp_path, CONFIG)
+    open_run(Run(tmp_path), CONFIG)
     changed = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, token_recycling=True))
     with pytest.raises(ConfigError, match=r"model.token_recycling: False there, True now"):
-        open_workdir(tmp_path, changed)
+        open_run(Run(tmp_path), changed)
 
 
 def test_what_only_saves_memory_or_writes_more_may_change(tmp_path):
-    open_workdir(tmp_path, CONFIG)
+    open_run(Run(tmp_path), CONFIG)
     started(tmp_path)
-    open_workdir(
-        tmp_path,
+    open_run(
+        Run(tmp_path),
         dataclasses.replace(
             CONFIG,
             train=dataclasses.replace(CONFIG.train, micro_batch_size=8, log_every_steps=3),

@@ -1,0 +1,133 @@
+"""One evaluation of a run, as figures are drawn from it: its ranks, embeddings and entry in the report."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int32
+
+from effnet_jax.retrieval.ranking import Ranking
+from effnet_jax.runs.choice import LAST, ON_VALIDATION
+from effnet_jax.runs.folder import Run
+from effnet_jax.runs.results import SavedEmbeddings, evaluation_name
+
+PREFERRED = (ON_VALIDATION, LAST)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation of a run.
+
+    Attributes:
+        run: its folder.
+        name: of the evaluation, such as "last".
+        default: the one that is shown where none is asked for.
+        figures: its entry in metrics.json.
+        saved: ids, tags and embeddings of its sketches and of its gallery.
+        ranking: of every sketch.
+    """
+
+    run: Run
+    name: str
+    default: bool
+    figures: Mapping[str, Any]
+    saved: SavedEmbeddings
+    ranking: Ranking
+
+    @property
+    def sketches(self) -> Float32[np.ndarray, "s z"]:
+        """Embeddings of the sketches."""
+        return self.saved.sketches
+
+    @property
+    def photos(self) -> Float32[np.ndarray, "g z"]:
+        """Embeddings of the gallery."""
+        return self.saved.photos
+
+    @property
+    def photo_index(self) -> Int32[np.ndarray, " s"]:
+        """Row of each sketch's photo."""
+        return self.saved.photo_index
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Tag of each sketch."""
+        return self.saved.tags or ()
+
+    @property
+    def step(self) -> int:
+        """Training step of the checkpoint."""
+        return int(self.figures["checkpoint_step"])
+
+    @property
+    def caption(self) -> str:
+        """Counts, protocol, selection rule and step, in words."""
+        return self._described if self._by_encoder else f"{self._described}; protocol {self.figures['protocol']}"
+
+    @property
+    def encoder_caption(self) -> str:
+        """The same for what shows the encoder whatever protocol ranked: its embeddings and its attention."""
+        return self._described if self._by_encoder else f"{self._described}; encoder embeddings"
+
+    @property
+    def _by_encoder(self) -> bool:
+        return self.figures["protocol"] == "encoder"
+
+    @property
+    def _described(self) -> str:
+        f = self.figures
+        return (
+            f"{f['dataset']} / {f['split']}: {f['queries']} sketches of {f['query_photos']} photos, gallery of "
+            f"{f['gallery']} photos; checkpoint: {f['selection']}, step {self.step}"
+        )
+
+
+def read_evaluated(folder: str | os.PathLike[str], name: str | None = None) -> Evaluated:
+    """Read one evaluation of a run.
+
+    Args:
+        folder: of the run.
+        name: of the evaluation; None takes that of the best on validation where there is one, else of the last.
+
+    Raises:
+        ValueError: no run, no such evaluation, or files that do not belong together.
+    """
+    run = Run(folder)
+    if not run.metrics_file.is_file():
+        raise ValueError(
+            f"{run.folder} has no {run.metrics_file.name}: it is no evaluated run. Train it, or run main.py "
+            "--mode=evaluate."
+        )
+    present = {f["folder"]: f for f in run.metrics["results"] if run.ranks_file(f["folder"]).is_file()}
+    default = next((n for n in PREFERRED if n in present), LAST)
+    name = default if name is None else name
+    if name not in present:
+        raise ValueError(f"{run.folder} has no evaluation {name!r}; it has {', '.join(sorted(present)) or 'none'}.")
+    figures = present[name]
+    place = name
+    if not run.embeddings_file(name).exists() and figures["chosen_as"]:  # other protocols rank the encoder's embeddings
+        place = evaluation_name(figures["chosen_as"][0], "encoder")
+    saved = run.embeddings(place)
+    if len(saved.sketch_ids) != figures["queries"] or len(saved.photo_ids) != figures["gallery"]:
+        raise ValueError(
+            f"{run.embeddings_file(place)} and {run.metrics_file.name} are of different evaluations; evaluate again."
+        )
+    return Evaluated(run, name, name == default, figures, saved, _ranking(run, name, saved))
+
+
+def _ranking(run: Run, name: str, saved: SavedEmbeddings) -> Ranking:
+    """Make the ranking of the run's ranks, which must be about the very sketches and photos of the embeddings."""
+    ranks, rows = run.ranks(name), {photo: row for row, photo in enumerate(saved.photo_ids)}
+    unknown = sorted({photo for found in ranks.found for photo in found} - rows.keys())
+    if ranks.sketch_ids != saved.sketch_ids or unknown:
+        what = f"photos that are not in the gallery: {', '.join(unknown[:20])}" if unknown else "other sketches"
+        raise ValueError(f"{run.ranks_file(name)} is damaged (it is about {what}); evaluate the run again.")
+    return Ranking(
+        better=ranks.better,
+        tied=ranks.tied,
+        candidates=np.full(len(ranks.better), len(rows), np.int32),
+        top_index=np.array([[rows[photo] for photo in found] for found in ranks.found], np.int32),
+        top_score=ranks.scores,
+    )

@@ -1,0 +1,38 @@
+"""Batches of images for either stage: the rows of this host, with the sources of the views that are wanted."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from effnet_jax.data.pipeline import train_batches
+from effnet_jax.data.preprocessing import source_size
+from effnet_jax.experiment import Experiment
+
+
+def image_batches(
+    experiment: Experiment, views: Mapping[str, tuple[str, ...]], start: int
+) -> Iterator[Mapping[str, Any]]:
+    """Give the batches of this host from a step on, with the images that the views start from.
+
+    Args:
+        experiment: the run.
+        views: names of the views by domain; none for a domain whose images are not needed.
+        start: first step.
+    """
+    config = experiment.config
+    size = config.model.image_size
+    sizes = {source_size(view, size) for names in views.values() for view in names}
+    return train_batches(
+        experiment.splits["train"],
+        experiment.images("train", tuple(sizes or {size})),
+        views=views,
+        batch_size=config.train.batch_size,
+        seed=config.train.seed,
+        image_size=size,
+        start_step=start,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+        workers=config.data.workers or os.cpu_count() or 1,
+    )
