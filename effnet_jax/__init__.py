@@ -1,102 +1,32 @@
 """effnet_jax: fine-grained sketch-based image retrieval with EffNet, in JAX.
 
-The modules and pure functions are here at once; whatever needs grain, TFDS or orbax (`train`, `evaluate`,
-`load_split`) is imported when it is first used, so that `import effnet_jax` stays quick and lean.
+The public names stand in `__init__.pyi`, each with its module, which is imported when the name is first used. So
+`import effnet_jax` stays quick and lean, and modules, losses and ranking need none of grain, TFDS and orbax.
 
 Source: EffNet, arXiv 2406.11551.
 """
 
+import ast
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from effnet_jax.catalogue.build import build_catalogue
-    from effnet_jax.catalogue.catalogue import Catalogue
-    from effnet_jax.config import Config, ConfigError
-    from effnet_jax.data.preprocessing import Preprocessing
-    from effnet_jax.data.split import Split, load_split
-    from effnet_jax.losses import alignment_loss, info_nce
-    from effnet_jax.models.convnext import ConvNeXt
-    from effnet_jax.models.effnet import EffNet, FunctionalEffNet, make_functional
-    from effnet_jax.models.encoder import Encoder, Encoding
-    from effnet_jax.models.inception import InceptionV3
-    from effnet_jax.models.resnet import ResNet
-    from effnet_jax.models.swin import Swin
-    from effnet_jax.models.vgg import VGG16
-    from effnet_jax.models.vit import ViT
-    from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_gallery
-    from effnet_jax.run import evaluate, train
-    from effnet_jax.runs.folder import trained_encoders
-    from effnet_jax.weights.load import load_encoder
+from pathlib import Path
+from typing import Any
 
 _HOMES = {
-    "Catalogue": "catalogue.catalogue",
-    "Config": "config",
-    "ConfigError": "config",
-    "ConvNeXt": "models.convnext",
-    "EffNet": "models.effnet",
-    "Encoder": "models.encoder",
-    "Encoding": "models.encoder",
-    "FunctionalEffNet": "models.effnet",
-    "InceptionV3": "models.inception",
-    "Preprocessing": "data.preprocessing",
-    "Ranking": "retrieval.ranking",
-    "ResNet": "models.resnet",
-    "Split": "data.split",
-    "Swin": "models.swin",
-    "VGG16": "models.vgg",
-    "ViT": "models.vit",
-    "accuracy_at_k": "retrieval.ranking",
-    "alignment_loss": "losses",
-    "build_catalogue": "catalogue.build",
-    "evaluate": "run",
-    "info_nce": "losses",
-    "load_encoder": "weights.load",
-    "load_split": "data.split",
-    "make_functional": "models.effnet",
-    "rank_gallery": "retrieval.ranking",
-    "train": "run",
-    "trained_encoders": "runs.folder",
+    name.name: str(node.module)
+    for node in ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")).body
+    if isinstance(node, ast.ImportFrom)
+    for name in node.names
 }
 
-__all__ = [
-    "VGG16",
-    "Catalogue",
-    "Config",
-    "ConfigError",
-    "ConvNeXt",
-    "EffNet",
-    "Encoder",
-    "Encoding",
-    "FunctionalEffNet",
-    "InceptionV3",
-    "Preprocessing",
-    "Ranking",
-    "ResNet",
-    "Split",
-    "Swin",
-    "ViT",
-    "accuracy_at_k",
-    "alignment_loss",
-    "build_catalogue",
-    "evaluate",
-    "info_nce",
-    "load_encoder",
-    "load_split",
-    "make_functional",
-    "rank_gallery",
-    "train",
-    "trained_encoders",
-]
-
+__all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"effnet_jax has no {name!r}; it has {', '.join(__all__)}")
-    return getattr(importlib.import_module(f"effnet_jax.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return __all__

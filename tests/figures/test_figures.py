@@ -27,7 +27,6 @@ from effnet_jax.figures.tsne import embed_in_the_plane
 from effnet_jax.presentation.plot_style import SERIES
 from effnet_jax.retrieval.ranking import accuracy_at_k, rank_gallery
 from effnet_jax.runs.folder import Run
-from effnet_jax.runs.results import _with_fields
 
 
 @pytest.fixture(scope="module")
@@ -162,17 +161,6 @@ def test_results_are_read_back_as_they_were_measured(run):
         np.testing.assert_allclose(results.ranking.top_score, again.top_score, atol=1e-6)
         assert results.figures["acc@1"]["value"] == pytest.approx(accuracy_at_k(again, 1))
     assert read_evaluated(run).name == ("best_on_validation" if "best_on_validation" in names else "last")
-
-
-def test_entries_of_metrics_name_their_folders():
-    for selection, protocol, folder in (
-        ("last", "encoder", "last"),
-        ("last, also best on validation (MRR, 20 photos)", "encoder", "last"),
-        ("latest, run stopped before its 9 steps", "encoder", "last"),
-        ("best on validation (MRR, 20 photos)", "rerank", "best_on_validation_rerank"),
-        ("best on test (optimistic)", "encoder", "best_on_test"),
-    ):
-        assert _with_fields({"selection": selection, "protocol": protocol})["folder"] == folder
 
 
 def test_curve_and_similarities(run):

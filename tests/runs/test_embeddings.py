@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from effnet_jax.config import Config, ConfigError
 from effnet_jax.runs.embeddings import evaluate_embeddings
 
 
@@ -93,3 +94,21 @@ def test_rows_that_are_not_finite_are_named(arrays, tmp_path):
     arrays["sketch_embeddings"][4, 0] = np.nan
     with pytest.raises(ValueError, match=r"1 of 20 rows of sketches .* rows 4"):
         evaluate_embeddings(save(tmp_path, arrays))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("metrics.json", '{"accuracy": 0.9}', "is not of effnet_jax"),
+        ("config.json", '{"lr": 0.1}', "is not of effnet_jax"),
+        ("config.json", json.dumps(Config().to_dict()), "is the folder of a training run"),
+    ],
+)
+def test_nothing_is_written_over_what_lies_there(arrays, tmp_path, name, content, words):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        evaluate_embeddings(save(tmp_path, arrays), out=out)
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_text() == content

@@ -117,3 +117,34 @@ def test_what_only_saves_memory_or_writes_more_may_change(tmp_path):
             model=dataclasses.replace(CONFIG.model, remat=True),
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", '{"model": "resnet", "epochs": 3}'),
+        ("config.json", "[1, 2]"),
+        ("config.json", "{"),
+        ("metrics.json", '{"accuracy": 0.9}'),
+        ("metrics.json", '{"results": [{"accuracy": 0.9}]}'),
+        ("metrics.json", "nan, nan"),
+    ],
+)
+@pytest.mark.parametrize("start", [lambda run: claimed(run).__enter__(), lambda run: open_run(run, CONFIG)])
+def test_files_of_another_program_are_not_written_over(tmp_path, name, content, start):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=rf"{name} is not of effnet_jax, or damaged, and would be lost"):
+        start(Run(tmp_path))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: content}
+
+
+def test_our_own_files_without_checkpoints_may_be_started_anew(tmp_path):
+    old = Config().to_dict()
+    del old["parallel"], old["trsm"]  # an older run, from before these sections
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    (tmp_path / "metrics.json").write_text('{"results": [{"dataset": "made", "queries": 3}]}')
+    with claimed(Run(tmp_path)):
+        open_run(Run(tmp_path), CONFIG)
+    (tmp_path / "metrics.json").write_text("{")  # damaged, beside our configuration
+    with claimed(Run(tmp_path)):
+        open_run(Run(tmp_path), CONFIG)

@@ -66,7 +66,9 @@ def stage2(config, home, *, protocols=("encoder", "rerank", "all_pairs"), train=
         init_from=str(home / "stage1"),
         trsm=TrsmConfig(enabled=True, heads=2, **trsm),
         train=train or TrainConfig(batch_size=8, epochs=1.2, eval_every_epochs=0.4, keep_checkpoints=5),
-        eval=dataclasses.replace(config.eval, protocols=protocols, shortlist=3, paired_shuffles=2, grid_rows=2),
+        eval=dataclasses.replace(
+            config.eval, protocols=protocols, shortlist=3, paired_shuffles=2, grid_rows=2, ks=(1, 3, 5)
+        ),
     )
 
 
@@ -92,7 +94,8 @@ def test_every_protocol_is_reported_by_name(trained, home):
     encoder = json.loads((home / "stage1" / "metrics.json").read_text())["results"][0]
     first = metrics["results"][0]
     assert {k: first[k] for k in ("acc@1", "acc@5", "mrr")} == {k: encoder[k] for k in ("acc@1", "acc@5", "mrr")}
-    assert "over 2 seeded orders" in metrics["results"][3]["notes"][0]
+    note = metrics["results"][3]["notes"][0]
+    assert "over 2 seeded orders: Acc@1 " in note and "; Acc@3 " in note and "; Acc@5 " in note
     for folder in ("last", "last_rerank", "last_all_pairs", "last_paired"):
         assert (home / "stage2" / folder / "ranks.csv").is_file()
         assert (home / "stage2" / folder / "retrieval.png").is_file()

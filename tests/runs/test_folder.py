@@ -7,6 +7,7 @@ import pytest
 
 from effnet_jax.encoders.encoders import flatten
 from effnet_jax.runs.folder import Run, trained_encoders
+from effnet_jax.runs.results import _with_fields
 from effnet_jax.runs.saved import read_about, read_saved_metrics, read_tree
 
 
@@ -35,6 +36,9 @@ def test_best_is_chosen_on_validation_and_a_step_can_be_given(trained):
     assert Run(trained).checkpoint("last").step == max(steps)
     with pytest.raises(ValueError, match="no checkpoint 'worst'"):
         trained_encoders(trained, "worst")
+    assert trained_encoders(trained, min(steps)).origin["step"] == min(steps)
+    assert trained_encoders(trained, min(steps)).origin["selection"] == "given by its step"
+    assert Run.containing(one)[0].folder == Run.containing(trained / "last")[0].folder == trained
 
 
 def test_wrong_folders_are_refused(trained, tmp_path):
@@ -91,3 +95,38 @@ def test_what_changes_no_number_may_differ_from_how_the_run_began(trained, tmp_p
     config["model"] |= {"remat": True, "attention": "xla"}
     (resumed / "config.json").write_text(json.dumps(config))
     assert trained_encoders(resumed, "last").config == trained_encoders(trained, "last").config
+
+
+def test_the_folder_of_a_run_is_read_whole(trained):
+    run = Run(trained)
+    assert run.config.model.backbone == "vit_tiny"
+    assert set(run.splits) == {"train", "validation", "test"}
+    assert run.splits["test"].photos == len(run.splits["test"].photo_ids) == 12
+    for result in run.metrics["results"]:
+        ranks, saved = run.ranks(result["folder"]), run.embeddings(result["folder"])
+        assert ranks.sketch_ids == saved.sketch_ids
+        assert ranks.photo_ids == tuple(saved.photo_ids[j] for j in saved.photo_index)
+        assert len(ranks.sketch_ids) == result["queries"]
+    assert {rule for result in run.metrics["results"] for rule in result["chosen_as"]} == {"last", "best_on_validation"}
+    assert run.checkpoint("best_on_validation").step == run.checkpoint("best").step
+    assert run.encoders("last").fingerprint == trained_encoders(trained, "last").fingerprint
+
+
+def test_what_was_not_measured_cannot_be_chosen(trained):
+    with pytest.raises(ValueError, match=r"measured no checkpoint on the test set; .*eval\.best_on_test"):
+        Run(trained).checkpoint("best_on_test")
+    with pytest.raises(ValueError, match="has no checkpoint '999'; give best, .*, or one of the steps"):
+        Run(trained).checkpoint(999)
+
+
+def test_reports_of_older_runs_say_in_their_sentences_what_is_now_a_field():
+    for selection, protocol, chosen, folder in (
+        ("last", "encoder", ["last"], "last"),
+        ("last, also best on validation (MRR, 20 photos)", "encoder", ["last", "best_on_validation"], "last"),
+        ("latest, run stopped before its 9 steps", "encoder", ["last"], "last"),
+        ("best on validation (MRR, 20 photos)", "rerank", ["best_on_validation"], "best_on_validation_rerank"),
+        ("best on test (optimistic)", "encoder", ["best_on_test"], "best_on_test"),
+        ("not known: embeddings were given", "encoder", [], ""),
+    ):
+        read = _with_fields({"selection": selection, "protocol": protocol})
+        assert (read["chosen_as"], read["folder"]) == (chosen, folder)
