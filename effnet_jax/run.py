@@ -136,7 +136,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             save_every=config.train.checkpoint_every_steps,
             log=log,
             checkpoints=checkpoints,
-            about=experiment.about,
+            metadata=experiment.about,
             mesh=experiment.mesh,
         )
 

@@ -17,7 +17,7 @@ from effnet_jax.stages.alignment.alignment_objective import init_variables
 from effnet_jax.stages.alignment.alignment_stage import pretrained_variables
 
 PAIRS = 64  # sketches, and their photos, over which the attention distance is averaged
-BATCH = 8  # attention maps are large: 12 layers of 197 x 197 for 12 heads are 22 MB a picture
+BATCH = 8  # attention maps are large: 12 layers of 197 x 197 for 12 heads are 22 MB per picture
 OVERLAYS = 8
 
 

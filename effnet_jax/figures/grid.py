@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from PIL import Image
 
-from effnet_jax.presentation.plot_style import GREY, INK, LINE
+from effnet_jax.presentation.plot_style import GREY, INK, LINE, new_figure
 from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.storage.files import replacing
 
@@ -100,7 +100,8 @@ def retrieval_grid(
         layout.paste(canvas, pictures.sketch(i), line, 0)
         for place in range(columns):
             layout.paste(canvas, pictures.photo(int(ranking.top_index[i, place])), line, place + 1)
-    figure = _figure(canvas)
+    figure = new_figure(width / 72, layout.height / 72, arrange=False, dpi=72)  # a pixel is a point, in SVG too
+    figure.figimage(canvas, 0, 0, origin="upper")
     _write_header(figure, layout, title, subtitle)
     for line, i in enumerate(rows):
         _annotate(figure, layout, line, ranking, i, pictures.sketch_ids[i], int(pictures.photo_index[i]))
@@ -159,19 +160,19 @@ class _Layout:
         canvas[y : y + size[1], x : x + size[0]] = small
 
 
-def _figure(canvas: np.ndarray) -> Any:
-    """A figure of exactly these pixels, without pyplot and its global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height, width = canvas.shape[:2]
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="white")  # a pixel is a point, in SVG too
-    FigureCanvasAgg(figure)
-    figure.figimage(canvas, 0, 0, origin="upper")
-    return figure
-
-
-def _text(figure, layout, x, y, text, *, size, limit, colour=INK, weight="normal", align="left"):
+def _text(
+    figure: Any,
+    layout: _Layout,
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: int,
+    limit: float,
+    colour: str = INK,
+    weight: str = "normal",
+    align: str = "left",
+) -> None:
     """Text whose baseline is y pixels below the top, made smaller where it is wider than `limit` pixels."""
     drawn = figure.text(x / layout.width, 1 - y / layout.height, text, ha=align, va="baseline", parse_math=False)
     drawn.set(fontsize=size * layout.scale, color=colour, fontweight=weight)
@@ -180,7 +181,7 @@ def _text(figure, layout, x, y, text, *, size, limit, colour=INK, weight="normal
         drawn.set_fontsize(0.95 * drawn.get_fontsize())
 
 
-def _frame(figure, layout, x, y, size, *, colour, thickness):
+def _frame(figure: Any, layout: _Layout, x: float, y: float, size: float, *, colour: str, thickness: int) -> None:
     """A frame drawn around, not over, a square of pixels."""
     from matplotlib.patches import Rectangle
 
@@ -189,7 +190,7 @@ def _frame(figure, layout, x, y, size, *, colour, thickness):
     figure.add_artist(Rectangle(corner, size, size, fill=False, ec=colour, lw=thickness, transform=None))
 
 
-def _write_header(figure, layout, title, subtitle):
+def _write_header(figure: Any, layout: _Layout, title: str, subtitle: str) -> None:
     px = layout.px
     limit = layout.width - 2 * px(MARGIN)
     _text(figure, layout, px(MARGIN), px(38), title, size=20, limit=limit, weight="bold")
@@ -200,7 +201,7 @@ def _write_header(figure, layout, title, subtitle):
         _text(figure, layout, x, px(HEADER - 9), name, size=12, limit=layout.cell, colour=GREY, align="center")
 
 
-def _annotate(figure, layout, line, ranking, i, sketch_id, truth):
+def _annotate(figure: Any, layout: _Layout, line: int, ranking: Ranking, i: int, sketch_id: str, truth: int) -> None:
     """Frames and captions of one line."""
     px = layout.px
     x, y = layout.corner(line, 0)

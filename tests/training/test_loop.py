@@ -58,7 +58,7 @@ def train(workdir, train_step, *, total=20, every=7.5, log_every=4, signal_at=0,
             save_every=0,
             log=log,
             checkpoints=checkpoints,
-            about={},
+            metadata={},
             mesh=make_mesh(1),
         )
 
