@@ -160,22 +160,10 @@ class _Layout:
         canvas[y : y + size[1], x : x + size[0]] = small
 
 
-def _text(
-    figure: Any,
-    layout: _Layout,
-    x: float,
-    y: float,
-    text: str,
-    *,
-    size: int,
-    limit: float,
-    colour: str = INK,
-    weight: str = "normal",
-    align: str = "left",
-) -> None:
+def _text(figure: Any, layout: _Layout, x: float, y: float, text: str, *, size: int, limit: float, **look: Any) -> None:
     """Text whose baseline is y pixels below the top, made smaller where it is wider than `limit` pixels."""
-    drawn = figure.text(x / layout.width, 1 - y / layout.height, text, ha=align, va="baseline", parse_math=False)
-    drawn.set(fontsize=size * layout.scale, color=colour, fontweight=weight)
+    look = {"va": "baseline", "parse_math": False, "color": INK, "fontsize": size * layout.scale} | look
+    drawn = figure.text(x / layout.width, 1 - y / layout.height, text, **look)
     renderer = figure.canvas.get_renderer()
     while drawn.get_window_extent(renderer).width > limit and drawn.get_fontsize() > 1:  # hinting: not quite linear
         drawn.set_fontsize(0.95 * drawn.get_fontsize())
@@ -193,12 +181,12 @@ def _frame(figure: Any, layout: _Layout, x: float, y: float, size: float, *, col
 def _write_header(figure: Any, layout: _Layout, title: str, subtitle: str) -> None:
     px = layout.px
     limit = layout.width - 2 * px(MARGIN)
-    _text(figure, layout, px(MARGIN), px(38), title, size=20, limit=limit, weight="bold")
-    _text(figure, layout, px(MARGIN), px(63), subtitle, size=13, limit=limit, colour=GREY)
+    _text(figure, layout, px(MARGIN), px(38), title, size=20, limit=limit, fontweight="bold")
+    _text(figure, layout, px(MARGIN), px(63), subtitle, size=13, limit=limit, color=GREY)
     for column in range(layout.columns + 1):
         x = layout.corner(0, column)[0] + layout.cell / 2
         name = str(column) if column else "sketch"
-        _text(figure, layout, x, px(HEADER - 9), name, size=12, limit=layout.cell, colour=GREY, align="center")
+        _text(figure, layout, x, px(HEADER - 9), name, size=12, limit=layout.cell, color=GREY, ha="center")
 
 
 def _annotate(figure: Any, layout: _Layout, line: int, ranking: Ranking, i: int, sketch_id: str, truth: int) -> None:
@@ -211,14 +199,14 @@ def _annotate(figure: Any, layout: _Layout, line: int, ranking: Ranking, i: int,
     below = y + layout.cell
     limit = layout.cell + px(SKETCH_GAP) - px(GAP)
     colour = TRUE if found else MISSED
-    _text(figure, layout, x, below + px(18), f"rank {rank:g}", size=13, limit=limit, colour=colour, weight="bold")
-    _text(figure, layout, x, below + px(33), sketch_id, size=10, limit=limit, colour=GREY)
+    _text(figure, layout, x, below + px(18), f"rank {rank:g}", size=13, limit=limit, color=colour, fontweight="bold")
+    _text(figure, layout, x, below + px(33), sketch_id, size=10, limit=limit, color=GREY)
     for place in range(layout.columns):
         x, y = layout.corner(line, place + 1)
         true = int(ranking.top_index[i, place]) == truth
         _frame(figure, layout, x, y, layout.cell, colour=TRUE if true else LINE, thickness=px(4) if true else 1)
         score = f"{ranking.top_score[i, place]:.3f}"
-        style = {"weight": "bold", "colour": TRUE} if true else {"colour": GREY}
+        look = {"fontweight": "bold", "color": TRUE} if true else {"color": GREY}
         caption = f"✓ true  {score}" if true else score
         middle = x + layout.cell / 2
-        _text(figure, layout, middle, below + px(18), caption, size=11, limit=layout.cell, align="center", **style)
+        _text(figure, layout, middle, below + px(18), caption, size=11, limit=layout.cell, ha="center", **look)

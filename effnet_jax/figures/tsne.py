@@ -89,11 +89,7 @@ def draw_tsne(
 
 
 def _pin(
-    figure: Any,
-    axis: Any,
-    photos: Float[np.ndarray, "g 2"],
-    photo_index: Int[np.ndarray, " s"],
-    pictures: Pictures,
+    figure: Any, axis: Any, photos: Float[np.ndarray, "g 2"], photo_index: Int[np.ndarray, " s"], pictures: Pictures
 ) -> None:
     """Pin photos with their first sketch around the plane, where they hide no point, by the shortest lines."""
     from matplotlib.patches import ConnectionPatch
