@@ -69,6 +69,7 @@ def test_evaluation_and_start_up():
         ("ranking.py --queries=5 --gallery=20 --width=8 --repeats=1", "ranks and the first ten"),
         ("pair_scoring.py --sketches=3 --photos=2 --width=32 --heads=4 --embedding=8 --rounds=1", "extrapolated"),
         ("trsm_step.py --backbone=vit_tiny --pairs=2 --size=32 --rounds=1", "whole step over forward passes"),
+        ("house.py --rev . .", "change in files"),
         ("input_pipeline.py --pairs=32 --rounds=1", "over the fastest plain loader"),
     ],
 )

@@ -19,9 +19,9 @@ class Checkpoints:
         return (rule, self._chosen[rule]) if rule in self._chosen else None
 
 
-def chosen(total=30, *, validation=True, best_on_test=True, **steps):
+def chosen(total=30, *, validation=True, asked=True, **steps):
     splits = {"test": None} | ({"validation": SimpleNamespace(photo_ids=("a", "b"))} if validation else {})
-    config = SimpleNamespace(eval=SimpleNamespace(best_on_test=best_on_test))
+    config = SimpleNamespace(eval=SimpleNamespace(best_on_test=asked))
     run = SimpleNamespace(folder="runs/x")
     return choose(SimpleNamespace(total_steps=total, splits=splits, config=config, run=run), Checkpoints(**steps))
 
@@ -45,7 +45,7 @@ def test_a_checkpoint_is_evaluated_once_whatever_rules_come_to_it(steps, expecte
 
 @pytest.mark.usefixtures("unchecked")
 def test_a_run_that_was_stopped_says_so_and_the_test_set_chooses_only_where_asked():
-    assert chosen(best_on_test=False, last=12) == {12: {"last": "latest, run stopped before its 30 steps"}}
-    assert chosen(best_on_test=False, validation=False) == {}
+    assert chosen(asked=False, last=12) == {12: {"last": "latest, run stopped before its 30 steps"}}
+    assert chosen(asked=False, validation=False) == {}
     with pytest.raises(ConfigError, match="no checkpoint of runs/x was measured on the test set"):
         chosen(last=12)

@@ -121,7 +121,7 @@ class Catalogue:
 
         Args:
             sketches: RGB arrays, paths, bytes of picture files, or Pillow images.
-            top: photos a sketch; all of them where there are fewer.
+            top: photos per sketch; all of them where there are fewer.
             clean: turn photographed or scanned drawings into black on white first.
             rerank: score the first photos anew with TRSM; the index must be of a stage-2 run and keep tokens.
             shortlist: photos that are scored anew, at least `top`.

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from effnet_jax.catalogue.catalogue import CHANGED, MISSING, OK, Catalogue, Hit
-from effnet_jax.catalogue.parts import make_thumbnail
-from effnet_jax.presentation.page import escape, inline, write_page
+from effnet_jax.presentation.page import escape, inline, thumbnail, write_page
 
 PREVIEW = 320  # longest edge of a sketch on the page, pixels
 _WORDS = {MISSING: "file is gone", CHANGED: "file was replaced"}
@@ -23,7 +22,7 @@ def write_hits(
     hits: Sequence[Sequence[Hit]],
     options: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the page: one row a sketch, its photos in order, each with rank, score and a link to its file.
+    """Write the page: one row per sketch, its photos in order, each with rank, score and a link to its file.
 
     Args:
         path: of the HTML file.
@@ -52,7 +51,7 @@ def write_hits(
 
 def preview_of(picture: UInt8[np.ndarray, "_ _ 3"]) -> bytes:
     """Shrink a sketch to the JPEG file that the page shows."""
-    return make_thumbnail(picture, PREVIEW)
+    return thumbnail(picture, PREVIEW)
 
 
 def _how(options: Mapping[str, Any]) -> str:

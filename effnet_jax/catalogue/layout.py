@@ -2,7 +2,7 @@
 
     index.json                 says which files below are the present state; replaced last, in one step
     model/                     the encoders (encoders/encoders.py): weights.safetensors, model.json
-    embeddings-000003.npy      (n, z) float16, unit norm, one row a photo in order of the paths' bytes
+    embeddings-000003.npy      (n, z) float16, unit norm, one row per photo in order of the paths' bytes
     photos-000003.npy          (n,) of PHOTO: content hash, size, time, end of the path, where the pictures lie
     paths-000003.bin           absolute paths in UTF-8, one after another; the n-th ends at photos["path_end"][n]
     parts/000001/              what was embedded together, never changed again:

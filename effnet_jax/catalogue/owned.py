@@ -13,14 +13,15 @@ from effnet_jax.catalogue.layout import (
     part_folder,
     read_manifest,
 )
-from effnet_jax.catalogue.part_files import PART_FILES, UNFINISHED
+from effnet_jax.catalogue.part_files import PART_FILES
 from effnet_jax.encoders.encoders import MODEL as MODEL_FILE
 from effnet_jax.encoders.encoders import WEIGHTS, read_fingerprint
+from effnet_jax.storage.files import TEMPORARY_END
 
 LOCK = ".lock"
 _GENERATION = re.compile(r"(?:(?:embeddings|photos)-(\d{6})\.npy|paths-(\d{6})\.bin)")
-_TEMPORARY = re.compile(rf"\.(?:{_GENERATION.pattern}|{re.escape(INDEX)})\.\d+\.tmp")
-_UNFINISHED = re.compile(rf"{re.escape(UNFINISHED)}\d{{6}}")
+_TEMPORARY = re.compile(rf"\.(?:{_GENERATION.pattern}|{re.escape(INDEX)}){TEMPORARY_END}")
+_PART = re.compile(rf"\d{{6}}|\.\d{{6}}{TEMPORARY_END}|\.unfinished-\d{{6}}")  # the last: of older versions
 
 
 def check_place(folder: Path) -> None:
@@ -51,7 +52,7 @@ def check_place(folder: Path) -> None:
 def _is_begun(folder: Path, names: set[str]) -> bool:
     """Whether a build was killed while it wrote the encoders."""
     inside = {path.name for path in (folder / MODEL).glob("*")}
-    return names <= {LOCK, MODEL} and all(n == WEIGHTS or re.fullmatch(r"\..*\.\d+\.tmp", n) for n in inside)
+    return names <= {LOCK, MODEL} and all(n == WEIGHTS or re.fullmatch(rf"\..*{TEMPORARY_END}", n) for n in inside)
 
 
 def generations(folder: Path) -> list[int]:
@@ -68,8 +69,8 @@ def remove_unused(folder: Path, manifest: Manifest, used_parts: set[int]) -> Non
             path.unlink(missing_ok=True)
     used = {part_folder(folder, number) for number in used_parts}
     for path in (folder / PARTS).iterdir():
-        numbered = re.fullmatch(r"\d{6}", path.name) or _UNFINISHED.fullmatch(path.name)
-        if path not in used and numbered and path.is_dir() and {p.name for p in path.iterdir()} <= PART_FILES:
+        ours = _PART.fullmatch(path.name) and path.is_dir() and {p.name for p in path.iterdir()} <= PART_FILES
+        if path not in used and ours:
             shutil.rmtree(path, ignore_errors=True)
 
 

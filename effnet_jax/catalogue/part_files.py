@@ -1,8 +1,6 @@
 """The parts of an index on disk: written once, read by row, and known to be whole. No JAX."""
 
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,24 +9,20 @@ import numpy as np
 from jaxtyping import UInt8
 
 from effnet_jax.catalogue.layout import PARTS, REPAIR, NotWhole, open_array, part_folder, to_disk
+from effnet_jax.storage.files import new_folder
 
-UNFINISHED = ".unfinished-"
 PART_FILES = {"embeddings.npy", "sha256.npy", "thumbnails.bin", "thumbnail_ends.npy", "tokens.npy"}
 
 
 def write_part(folder: Path, number: int, arrays: Mapping[str, np.ndarray], thumbnails: list[bytes]) -> None:
     """Write a part, whole or not at all."""
-    parts = folder / PARTS
-    temporary = parts / f"{UNFINISHED}{number:06d}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     ends = np.cumsum([len(t) for t in thumbnails], dtype=np.int64)
-    for name, array in {**arrays, "thumbnail_ends": ends}.items():
-        np.save(temporary / f"{name}.npy", array)
-    (temporary / "thumbnails.bin").write_bytes(b"".join(thumbnails))
-    for file in temporary.iterdir():
-        to_disk(file)
-    os.replace(temporary, part_folder(folder, number))
+    with new_folder(part_folder(folder, number)) as temporary:
+        for name, array in {**arrays, "thumbnail_ends": ends}.items():
+            np.save(temporary / f"{name}.npy", array)
+        (temporary / "thumbnails.bin").write_bytes(b"".join(thumbnails))
+        for file in temporary.iterdir():
+            to_disk(file)
 
 
 def part_numbers(folder: Path) -> list[int]:

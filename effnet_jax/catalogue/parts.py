@@ -2,15 +2,12 @@
 
 import dataclasses
 import hashlib
-import io
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
 
 from effnet_jax.catalogue import part_files
 from effnet_jax.catalogue.layout import PHOTO, Table
@@ -18,6 +15,7 @@ from effnet_jax.catalogue.scan import Found, PhotoPath
 from effnet_jax.data.decode import DecodeError, decode_rgb
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.encoders.encoders import Encoders
+from effnet_jax.presentation.page import thumbnail
 from effnet_jax.runtime.interrupt import Interrupt
 from effnet_jax.runtime.progress import in_threads, track
 
@@ -149,7 +147,7 @@ class PartWriter:
                 image = decode_rgb(data)
                 size = self.encoders.preprocessing
                 read.pixels = resize(image, size.image_size, size.resample)
-                read.thumbnail = make_thumbnail(image)
+                read.thumbnail = thumbnail(image, THUMBNAIL)
         except DecodeError as error:
             return _Read(photo, reason=error.reason)
         except OSError as error:
@@ -188,12 +186,3 @@ class PartWriter:
         for row, sha256 in enumerate(self._waiting):
             self.place[sha256] = self._next, row
         self._next, self._waiting = self._next + 1, {}
-
-
-def make_thumbnail(image: UInt8[np.ndarray, "h w 3"], edge: int = THUMBNAIL) -> bytes:
-    """Shrink a picture to a small JPEG file; smaller ones keep their size."""
-    small = Image.fromarray(image)
-    small.thumbnail((edge, edge), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    small.save(stream, "JPEG", quality=80)
-    return stream.getvalue()

@@ -31,11 +31,7 @@ def choose_sources(folder: Path, manifest: Manifest | None, added: Sequence[Any]
         raise ValueError("there is nothing to embed: give files or folders of photos.")
     missing = [s for s in sources if not Path(s).exists()]
     if missing:
-        listed = "\n".join(f"  {s}" for s in missing)
-        raise ValueError(
-            f"sources that are not there:\n{listed}\nIf they are gone for good, take them out with --forget; the index "
-            "stays as it is."
-        )
+        raise _refused("sources that are not there", missing, "gone")
     return sources
 
 
@@ -49,11 +45,13 @@ def refuse_emptied(sources: Sequence[str], table: Table | None, found: Found) ->
     now = [photo.path for photo in found.photos]
     empty = [s for s in sources if any(_lies_in(p, s) for p in before) and not any(_lies_in(p, s) for p in now)]
     if empty:
-        listed = "\n".join(f"  {s}" for s in empty)
-        raise ValueError(
-            f"sources that had photos and have none now (a drive that is not mounted?):\n{listed}\nIf they are empty "
-            "for good, take them out with --forget; the index stays as it is."
-        )
+        what = "sources that had photos and have none now (a drive that is not mounted?)"
+        raise _refused(what, empty, "empty")
+
+
+def _refused(what: str, sources: Sequence[str], state: str) -> ValueError:
+    way_out = f"If they are {state} for good, take them out with --forget; the index stays as it is."
+    return ValueError("\n".join([f"{what}:", *(f"  {source}" for source in sources), way_out]))
 
 
 def _lies_in(path: str, source: str) -> bool:

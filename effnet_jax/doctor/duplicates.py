@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from effnet_jax.doctor.findings import Finding
-from effnet_jax.doctor.listing import PHOTO, SKETCH
+from effnet_jax.doctor.listing import PHOTO, SKETCH, DataFile
 from effnet_jax.doctor.pictures import VIEW, Look
 
 ALIKE = 0.93
@@ -35,7 +35,7 @@ def check_identical(looks: Sequence[Look]) -> list[Finding]:
     """Group the pictures whose pixels are identical; blank ones are left to their own finding."""
     groups: dict[bytes, list[Look]] = defaultdict(list)
     for look in looks:
-        if look.readable and not any(finding.kind == "blank" for finding in look.findings):
+        if look.readable and not _is_blank(look):
             groups[look.pixels].append(look)
     return [finding for group in groups.values() if len(group) > 1 for finding in _identical(group)]
 
@@ -124,7 +124,7 @@ def _candidates(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, in
                     yield i, j
 
 
-def _names(files: Iterable) -> tuple[str, ...]:
+def _names(files: Iterable[DataFile]) -> tuple[str, ...]:
     return tuple(sorted(file.name for file in files))
 
 

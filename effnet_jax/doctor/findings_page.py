@@ -1,10 +1,7 @@
 """The report as one HTML page with thumbnails, which needs no other file."""
 
-import io
 import os
 from pathlib import Path
-
-from PIL import Image
 
 from effnet_jax.data.decode import DecodeError, decode_rgb
 from effnet_jax.doctor.console import summary
@@ -12,7 +9,7 @@ from effnet_jax.doctor.examine import Examination
 from effnet_jax.doctor.findings import KINDS, Finding
 from effnet_jax.doctor.listing import DataFile
 from effnet_jax.presentation import page
-from effnet_jax.presentation.page import escape, inline, table
+from effnet_jax.presentation.page import escape, inline, table, thumbnail
 
 THUMBNAIL = 144  # pixels on a side
 SHOWN = 100  # findings of one kind with thumbnails; the others are named
@@ -70,10 +67,7 @@ def _figure(name: str, file: DataFile | None) -> str:
 
 def _thumbnail(file: DataFile) -> str:
     try:
-        image = Image.fromarray(decode_rgb(file.read()))
+        small = thumbnail(decode_rgb(file.read()), THUMBNAIL, quality=85)
     except (DecodeError, OSError):
         return "cannot be shown"
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, format="JPEG", quality=85)
-    return f'<img src="{inline(stream.getvalue(), "image/jpeg")}" alt="" width="{image.width}" height="{image.height}">'
+    return f'<img src="{inline(small, "image/jpeg")}" alt="">'

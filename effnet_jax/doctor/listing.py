@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from effnet_jax.data.folders import FOLDERS, pictures_in, split_names, split_sketch_name
@@ -73,19 +74,12 @@ def list_splits(name: str, splits: Mapping[str, Split]) -> Listing:
     files = []
     for split_name, split in splits.items():
         sketch_folder, photo_folder = FOLDERS[split_name]
-        for i, sketch_id in enumerate(split.sketch_ids):
-            photo_id, tag = split_sketch_name(sketch_id)
-
-            def read(split: Split = split, row: int = int(split.sketch_rows[i])) -> bytes:
-                return split.files.sketch(row)
-
-            files.append(DataFile(f"{sketch_folder}/{sketch_id}", split_name, SKETCH, sketch_id, photo_id, tag, read))
-        for j, photo_id in enumerate(split.photo_ids):
-
-            def read(split: Split = split, row: int = int(split.photo_rows[j])) -> bytes:
-                return split.files.photo(row)
-
-            files.append(DataFile(f"{photo_folder}/{photo_id}", split_name, PHOTO, photo_id, photo_id, "", read))
+        for sketch_id, row in zip(split.sketch_ids, split.sketch_rows.tolist(), strict=True):
+            name, read = f"{sketch_folder}/{sketch_id}", partial(split.files.sketch, row)
+            files.append(DataFile(name, split_name, SKETCH, sketch_id, *split_sketch_name(sketch_id), read))
+        for photo_id, row in zip(split.photo_ids, split.photo_rows.tolist(), strict=True):
+            name, read = f"{photo_folder}/{photo_id}", partial(split.files.photo, row)
+            files.append(DataFile(name, split_name, PHOTO, photo_id, photo_id, "", read))
     return Listing(name, tuple(splits), tuple(files))
 
 

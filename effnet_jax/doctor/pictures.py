@@ -13,12 +13,12 @@ from effnet_jax.doctor.listing import PHOTO, SKETCH, DataFile
 
 HUGE, TINY = 4096, 64  # pixels on a side
 VIEW = 64  # pixels on a side of the views that are compared
+SUFFIXES = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "WEBP": (".webp",)}  # the usual one first
 
 _BLANK_RANGE = 8  # of 255: less than this between darkest and lightest is one colour with the noise of a JPEG
 _DARK_MEAN = 96  # of 255: sketches are mostly paper, so a mean below this is dark paper
 _FAINT_EDGE = 16  # of 255 per pixel: what JPEG leaves around an object is fainter
 _OUTSIDE = 0.02  # share of the edges that is left outside of the object's box at each side
-_EXTENSIONS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "WEBP": (".webp",)}
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _remarks(file: DataFile, image: Image.Image, encoding: Encoding) -> list[tup
     """Kinds and details, from how the file is stored to what it shows."""
     remarks = []
     suffix = "" if file.path is None else file.path.suffix.lower()
-    if suffix and suffix not in _EXTENSIONS[encoding.format]:
+    if suffix and suffix not in SUFFIXES[encoding.format]:
         remarks.append(("wrong extension", f"contains {encoding.format}"))
     if encoding.transparent:
         remarks.append(("transparent", ""))

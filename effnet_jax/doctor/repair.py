@@ -19,10 +19,10 @@ from effnet_jax.doctor.examine import Examination, examine
 from effnet_jax.doctor.leakage import tags_are_people
 from effnet_jax.doctor.listing import PHOTO, SKETCH, DataFile, Listing
 from effnet_jax.doctor.name_faults import INVISIBLE
+from effnet_jax.doctor.pictures import SUFFIXES
 
 _UNUSABLE = ("unreadable", "empty", "not an image", "damaged", "too large", "blank")
 _STORED_ODDLY = ("transparent", "rotated", "animated", "unusual colours")
-_SUFFIX = {"PNG": ".png", "JPEG": ".jpg", "BMP": ".bmp", "WEBP": ".webp"}
 
 
 @dataclass
@@ -125,7 +125,7 @@ def _first_fate(file: DataFile, own: dict[str, str], examination: Examination) -
 
 def _suffix_of(data: bytes) -> str:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return _SUFFIX[image.format or ""]
+        return SUFFIXES[image.format or ""][0]
 
 
 def _merge_photos(fates: list[Fate], examination: Examination) -> None:

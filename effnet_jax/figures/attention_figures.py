@@ -17,7 +17,7 @@ from effnet_jax.stages.alignment.alignment_objective import init_variables
 from effnet_jax.stages.alignment.alignment_stage import pretrained_variables
 
 PAIRS = 64  # sketches, and their photos, over which the attention distance is averaged
-BATCH = 8  # attention maps are large: 12 layers of 197 x 197 for 12 heads are 22 MB a picture
+BATCH = 8  # attention maps are large: 12 layers of 197 x 197 for 12 heads are 22 MB per picture
 OVERLAYS = 8
 
 
@@ -56,7 +56,7 @@ def attention_figures(source: FigureSource) -> list[Drawn]:
             if moment == "after":
                 overlays[domain] = np.concatenate(patches)[shown]
     counts = f"{len(chosen)} sketches, drawn at random, and their photos"
-    subtitle = f"{results.encoder_caption}; {counts}; lines: mean over heads, dots: heads"
+    subtitle = f"{results.encoder_caption}; {counts}; lines: mean over heads, bars: standard deviation, dots: heads"
     files = draw_attention_distance(source.out / "attention_distance", distances, tokens=tokens, subtitle=subtitle)
     pairs = [(results.saved.sketch_ids[chosen[i]], images["sketch"][i], images["photo"][i]) for i in shown]
     overlay = draw_attention(

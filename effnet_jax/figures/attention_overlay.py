@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from effnet_jax.figures.attention_distance import to_grid
-from effnet_jax.presentation.plot_style import GREY, LINE, heading, new_figure, our_style, save_figure
+from effnet_jax.presentation.plot_style import GREY, framed, heading, new_figure, our_style, save_figure
 
 READS = {
     "cls": "attention of the CLS token in the last layer, mean over heads",
@@ -64,12 +64,8 @@ def draw_attention(
             pictures = ((sketch, None), (sketch, sketches[place]), (photo, None), (photo, photos[place]))
             for i, (picture, weights) in enumerate(pictures):
                 x = left + i * (tile + gap)
-                axis = figure.add_axes((x / width, bottom / height, tile / width, tile / height))
-                axis.imshow(picture if weights is None else _overlaid(picture, weights), interpolation="lanczos")
-                axis.set(xticks=[], yticks=[])
-                axis.grid(False)
-                for spine in axis.spines.values():
-                    spine.set(visible=True, color=LINE)
+                spot = (x / width, bottom / height, tile / width, tile / height)
+                axis = framed(figure, spot, picture if weights is None else _overlaid(picture, weights))
                 if i == 0:
                     axis.set_title(name, fontsize=8.5, color=GREY, fontweight="normal", pad=3)
         _colour_bar(figure, width, height, margin)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from PIL import Image
 
-from effnet_jax.presentation.plot_style import GREY, INK, LINE
+from effnet_jax.presentation.plot_style import GREY, INK, LINE, new_figure
 from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.storage.files import replacing
 
@@ -100,7 +100,8 @@ def retrieval_grid(
         layout.paste(canvas, pictures.sketch(i), line, 0)
         for place in range(columns):
             layout.paste(canvas, pictures.photo(int(ranking.top_index[i, place])), line, place + 1)
-    figure = _figure(canvas)
+    figure = new_figure(width / 72, layout.height / 72, arrange=False, dpi=72)  # a pixel is a point, in SVG too
+    figure.figimage(canvas, 0, 0, origin="upper")
     _write_header(figure, layout, title, subtitle)
     for line, i in enumerate(rows):
         _annotate(figure, layout, line, ranking, i, pictures.sketch_ids[i], int(pictures.photo_index[i]))
@@ -159,28 +160,16 @@ class _Layout:
         canvas[y : y + size[1], x : x + size[0]] = small
 
 
-def _figure(canvas: np.ndarray) -> Any:
-    """A figure of exactly these pixels, without pyplot and its global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    height, width = canvas.shape[:2]
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="white")  # a pixel is a point, in SVG too
-    FigureCanvasAgg(figure)
-    figure.figimage(canvas, 0, 0, origin="upper")
-    return figure
-
-
-def _text(figure, layout, x, y, text, *, size, limit, colour=INK, weight="normal", align="left"):
+def _text(figure: Any, layout: _Layout, x: float, y: float, text: str, *, size: int, limit: float, **look: Any) -> None:
     """Text whose baseline is y pixels below the top, made smaller where it is wider than `limit` pixels."""
-    drawn = figure.text(x / layout.width, 1 - y / layout.height, text, ha=align, va="baseline", parse_math=False)
-    drawn.set(fontsize=size * layout.scale, color=colour, fontweight=weight)
+    look = {"va": "baseline", "parse_math": False, "color": INK, "fontsize": size * layout.scale} | look
+    drawn = figure.text(x / layout.width, 1 - y / layout.height, text, **look)
     renderer = figure.canvas.get_renderer()
     while drawn.get_window_extent(renderer).width > limit and drawn.get_fontsize() > 1:  # hinting: not quite linear
         drawn.set_fontsize(0.95 * drawn.get_fontsize())
 
 
-def _frame(figure, layout, x, y, size, *, colour, thickness):
+def _frame(figure: Any, layout: _Layout, x: float, y: float, size: float, *, colour: str, thickness: int) -> None:
     """A frame drawn around, not over, a square of pixels."""
     from matplotlib.patches import Rectangle
 
@@ -189,18 +178,18 @@ def _frame(figure, layout, x, y, size, *, colour, thickness):
     figure.add_artist(Rectangle(corner, size, size, fill=False, ec=colour, lw=thickness, transform=None))
 
 
-def _write_header(figure, layout, title, subtitle):
+def _write_header(figure: Any, layout: _Layout, title: str, subtitle: str) -> None:
     px = layout.px
     limit = layout.width - 2 * px(MARGIN)
-    _text(figure, layout, px(MARGIN), px(38), title, size=20, limit=limit, weight="bold")
-    _text(figure, layout, px(MARGIN), px(63), subtitle, size=13, limit=limit, colour=GREY)
+    _text(figure, layout, px(MARGIN), px(38), title, size=20, limit=limit, fontweight="bold")
+    _text(figure, layout, px(MARGIN), px(63), subtitle, size=13, limit=limit, color=GREY)
     for column in range(layout.columns + 1):
         x = layout.corner(0, column)[0] + layout.cell / 2
         name = str(column) if column else "sketch"
-        _text(figure, layout, x, px(HEADER - 9), name, size=12, limit=layout.cell, colour=GREY, align="center")
+        _text(figure, layout, x, px(HEADER - 9), name, size=12, limit=layout.cell, color=GREY, ha="center")
 
 
-def _annotate(figure, layout, line, ranking, i, sketch_id, truth):
+def _annotate(figure: Any, layout: _Layout, line: int, ranking: Ranking, i: int, sketch_id: str, truth: int) -> None:
     """Frames and captions of one line."""
     px = layout.px
     x, y = layout.corner(line, 0)
@@ -210,14 +199,14 @@ def _annotate(figure, layout, line, ranking, i, sketch_id, truth):
     below = y + layout.cell
     limit = layout.cell + px(SKETCH_GAP) - px(GAP)
     colour = TRUE if found else MISSED
-    _text(figure, layout, x, below + px(18), f"rank {rank:g}", size=13, limit=limit, colour=colour, weight="bold")
-    _text(figure, layout, x, below + px(33), sketch_id, size=10, limit=limit, colour=GREY)
+    _text(figure, layout, x, below + px(18), f"rank {rank:g}", size=13, limit=limit, color=colour, fontweight="bold")
+    _text(figure, layout, x, below + px(33), sketch_id, size=10, limit=limit, color=GREY)
     for place in range(layout.columns):
         x, y = layout.corner(line, place + 1)
         true = int(ranking.top_index[i, place]) == truth
         _frame(figure, layout, x, y, layout.cell, colour=TRUE if true else LINE, thickness=px(4) if true else 1)
         score = f"{ranking.top_score[i, place]:.3f}"
-        style = {"weight": "bold", "colour": TRUE} if true else {"colour": GREY}
+        look = {"fontweight": "bold", "color": TRUE} if true else {"color": GREY}
         caption = f"✓ true  {score}" if true else score
         middle = x + layout.cell / 2
-        _text(figure, layout, middle, below + px(18), caption, size=11, limit=layout.cell, align="center", **style)
+        _text(figure, layout, middle, below + px(18), caption, size=11, limit=layout.cell, ha="center", **look)

@@ -56,7 +56,7 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
     panels = [("loss and its terms", "", terms)]
     for split, title in (("validation", "accuracy on held-out photos"), ("test", "accuracy on the test set")):
         panels += [(title, "%", measured[split])] if measured[split] else []
-    names = {"gradient_norm": ("gradient norm", ""), "pairs_per_s": ("speed", "pairs a second"),
+    names = {"gradient_norm": ("gradient norm", ""), "pairs_per_s": ("speed", "pairs per second"),
              "temperature": ("temperature", "")}  # fmt: skip
     panels += [(*names.get(n, (n, "")), {n: s}) for n, s in train.items() if n not in terms]
     with our_style():

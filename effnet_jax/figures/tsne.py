@@ -5,13 +5,14 @@ Source: the paper's t-SNE figure; the lines, which show how far apart a pair lie
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
 from effnet_jax.figures.grid import Pictures
-from effnet_jax.presentation.plot_style import GREY, LINE, PHOTO, SKETCH, heading, new_figure, our_style, save_figure
+from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, framed, heading, new_figure, our_style, save_figure
 
 WIDTH, HEIGHT = 9.6, 9.8  # inches
 TILE, MARGIN, TOP, BOTTOM = 0.82, 1.05, 0.85, 0.5  # a pinned picture; around the plane; heading; legend
@@ -87,7 +88,9 @@ def draw_tsne(
         return save_figure(figure, stem)
 
 
-def _pin(figure, axis, photos, photo_index, pictures):
+def _pin(
+    figure: Any, axis: Any, photos: Float[np.ndarray, "g 2"], photo_index: Int[np.ndarray, " s"], pictures: Pictures
+) -> None:
     """Pin photos with their first sketch around the plane, where they hide no point, by the shortest lines."""
     from matplotlib.patches import ConnectionPatch
     from scipy.optimize import linear_sum_assignment
@@ -109,13 +112,8 @@ def _pin(figure, axis, photos, photo_index, pictures):
         stacked = side in ("left", "right")  # sketch above photo at the sides, beside it above and below
         for place, picture in enumerate((pictures.sketch(first[j]), pictures.photo(j))):
             dx, dy = (0, -place * TILE) if stacked else (place * TILE, 0)
-            corner = (x + dx) / WIDTH, (y + dy) / HEIGHT, TILE / WIDTH, TILE / HEIGHT
-            tile = figure.add_axes(corner)
-            tile.imshow(_tile(picture), interpolation="lanczos")
-            tile.set(xticks=[], yticks=[])
-            tile.grid(False)
-            for spine in tile.spines.values():
-                spine.set(visible=True, color=LINE)
+            spot = (x + dx) / WIDTH, (y + dy) / HEIGHT, TILE / WIDTH, TILE / HEIGHT
+            framed(figure, spot, _tile(picture))
         start = (ends[slot][0] / WIDTH, (ends[slot][1] - (TILE / 2 if stacked else 0)) / HEIGHT)
         line = ConnectionPatch(start, photos[j], "figure fraction", "data", axesB=axis, color=PHOTO, linewidth=0.8,
                                alpha=0.7, zorder=4)  # fmt: skip
@@ -123,7 +121,7 @@ def _pin(figure, axis, photos, photo_index, pictures):
         axis.plot(*photos[j], "s", markersize=7.5, markerfacecolor="none", markeredgecolor=PHOTO, zorder=4)
 
 
-def _slots():
+def _slots() -> list[tuple[float, float, str]]:
     """Lower left corners of the sketch tiles around the plane, in inches, and the side they stand on."""
     slots = []
     high, low = HEIGHT - TOP - TILE, BOTTOM
@@ -136,7 +134,7 @@ def _slots():
     return slots
 
 
-def _tile(picture, edge=150):
+def _tile(picture: UInt8[np.ndarray, "_ _ 3"], edge: int = 150) -> UInt8[np.ndarray, "_ _ 3"]:
     image = Image.fromarray(picture)
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS)
     tile = Image.new("RGB", (edge, edge), "white")

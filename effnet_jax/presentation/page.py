@@ -2,9 +2,14 @@
 
 import base64
 import html
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
 
 from effnet_jax.storage.files import replacing
 
@@ -59,6 +64,15 @@ def escape(text: object) -> str:
 def inline(data: bytes, kind: str) -> str:
     """Give a picture as a data URL; `kind` such as "image/png"."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def thumbnail(picture: UInt8[np.ndarray, "h w 3"], edge: int, *, quality: int = 80) -> bytes:
+    """Shrink a picture to a JPEG file whose longest edge has `edge` pixels at most; smaller ones keep their size."""
+    small = Image.fromarray(picture)
+    small.thumbnail((edge, edge), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, text_columns: Sequence[int] = ()) -> str:

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from effnet_jax.storage.files import replacing
 
 INK, GREY, LINE = "#1b1f24", "#59636e", "#d8dee4"
@@ -56,20 +59,41 @@ def our_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, *, arrange: bool = True) -> Any:
+def new_figure(width: float, height: float, *, arrange: bool = True, dpi: int = DPI) -> Any:
     """Make a figure without pyplot and its global state.
 
     Args:
         width: inches.
         height: inches.
         arrange: let matplotlib place the axes; False where they are placed in inches.
+        dpi: pixels per inch.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained" if arrange else None)
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white", layout="constrained" if arrange else None)
     FigureCanvasAgg(figure)
     return figure
+
+
+def framed(figure: Any, place: tuple[float, float, float, float], picture: UInt8[np.ndarray, "_ _ 3"]) -> Any:
+    """Show a picture with a thin frame and no ticks.
+
+    Args:
+        figure: to show it in.
+        place: left, bottom, width and height, as shares of the figure.
+        picture: RGB.
+
+    Returns:
+        The axes.
+    """
+    axis = figure.add_axes(place)
+    axis.imshow(picture, interpolation="lanczos")
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    for spine in axis.spines.values():
+        spine.set(visible=True, color=LINE)
+    return axis
 
 
 def heading(figure: Any, title: str, subtitle: str = "") -> None:

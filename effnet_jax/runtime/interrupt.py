@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-STOP = "stop"  # in a batch: asked to stop, one whole number a device; among the scalars of a step: how many ask
+STOP = "stop"  # in a batch: asked to stop, one whole number per device; among the scalars of a step: how many ask
 STEPS_BEHIND = 2  # the answer of so many steps ago is read: by then it is there, and the device never waits for it
 
 

@@ -1,4 +1,4 @@
-"""The device mesh, and how batches, parameters and optimiser state lie on it."""
+"""The device mesh, and the shardings of batches, parameters and optimiser state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,12 +36,12 @@ def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
 
 
 def batch_sharded(mesh: Mesh) -> NamedSharding:
-    """The leading axis is cut into one piece a device."""
+    """The leading axis is cut into one piece per device."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
 def param_shardings(tree: Any, mesh: Mesh | AbstractMesh, *, fsdp: bool) -> Any:
-    """Say how parameters, and optimiser state of the same shapes, lie on the mesh.
+    """Give the shardings of parameters, and of optimiser state of the same shapes.
 
     Args:
         tree: arrays or their descriptions.
@@ -52,14 +52,14 @@ def param_shardings(tree: Any, mesh: Mesh | AbstractMesh, *, fsdp: bool) -> Any:
         The same tree of shardings.
     """
 
-    def lie(leaf: Any) -> NamedSharding:
+    def sharding_of(leaf: Any) -> NamedSharding:
         lengths = [length if length % mesh.size == 0 else 0 for length in leaf.shape]
         if not fsdp or leaf.ndim < 2 or leaf.size < SMALLEST_CUT or not max(lengths):
             return replicated(mesh)
         axis = lengths.index(max(lengths))
         return NamedSharding(mesh, PartitionSpec(*[None] * axis, DATA_AXIS))
 
-    return jax.tree.map(lie, tree)
+    return jax.tree.map(sharding_of, tree)
 
 
 def put_batch(batch: Mapping[str, np.ndarray | jax.Array], mesh: Mesh) -> dict[str, jax.Array]:

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import socket
+import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 # What zipfile raises on a damaged archive; RuntimeError where it is encrypted or packed in a way that is not known.
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
+# How the names of half-written files end, `.NAME` before it; older versions wrote the number of the process.
+TEMPORARY_END = r"\.(?:[0-9a-f]{32}|[0-9]+)\.tmp"
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -26,7 +30,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -44,7 +48,7 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path} exists already; name a folder that is new or empty")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -57,6 +61,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _temporary(path: Path) -> Path:
+    """A name that nobody else writes to: the number of the process is that of its threads, and of other containers."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
 
 
 @contextmanager

@@ -45,7 +45,8 @@ def fit(
         train_step: compiled step.
         evaluate: state -> selection metrics; empty when nothing is held out.
         total_steps: last step.
-        log_every: steps between logged scalars; also how far the host may run ahead of the device.
+        log_every: steps between logged scalars, which stay on the device until then; `StopVote` bounds how far the host
+            runs ahead.
         evaluate_every: steps between evaluations, each followed by a checkpoint; may be fractional, as epochs are.
         save_every: steps between further checkpoints; 0 for none.
         log: takes the scalars.
@@ -67,7 +68,7 @@ def fit(
             batch = put_batch({**next(batches), **vote.ballot()}, mesh)
             # 2. step
             state, scalars = train_step(state, batch)
-            stopping, scalars = vote.decided(scalars)  # asked once a step: what is saved is what is said
+            stopping, scalars = vote.decided(scalars)  # asked once per step: what is saved is what is said
             # 3. log; a flush also proves every loss and the parameters finite, so nothing bad is ever saved
             evaluation_due = step == round(round(step / evaluate_every) * evaluate_every) or step == total_steps
             save_due = evaluation_due or bool(save_every and step % save_every == 0) or stopping

@@ -21,7 +21,7 @@ def in_micro_batches(encode: Callable[[Batch], Encoded], batch: Batch, size: int
 
     Args:
         encode: rows -> encodings, row by row: no batch norms.
-        batch: arrays with one row a pair.
+        batch: arrays with one row per pair.
         size: pairs of a micro-batch, over all devices; must divide the batch.
 
     Raises:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,7 +31,7 @@ class TrainLog:
         tensorboard: folder of TensorBoard events; None writes none.
         start_step: lines after it, left by a run that was killed after its last checkpoint, are dropped.
         total_steps: length of the run, for the bar.
-        batch_size: pairs a step, for pairs/s.
+        batch_size: pairs per step, for pairs/s.
         step_flops: floating-point operations of a step, for TFLOP/s; 0 where they are not counted.
         peak_flops: of all devices together, FLOP/s, for the share of it (MFU); None where it is not known.
         progress: show a bar (on a terminal) or console lines (elsewhere).
@@ -103,7 +104,7 @@ class TrainLog:
         step = fetched[-1][0]
         mean = {f"train/{k}": float(np.mean([s[k] for _, s in fetched])) for k in fetched[0][1]}
         now = time.monotonic()
-        rate = (step - self._mark[1]) / max(now - self._mark[0], 1e-9)  # steps a second
+        rate = (step - self._mark[1]) / max(now - self._mark[0], 1e-9)  # steps per second
         mean["train/pairs_per_s"] = rate * self._batch_size
         if self._step_flops:
             mean["train/tflops_per_s"] = 1e-12 * rate * self._step_flops
@@ -129,11 +130,8 @@ class TrainLog:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        if not self._writes:
-            return
-        self._bar.print(line, markup=False, highlight=False) if not self._bar.disable else self._console.print(
-            line, markup=False, highlight=False
-        )
+        if self._writes:
+            self._console.print(line, markup=False, highlight=False)
 
     def skip_time(self, seconds: float) -> None:
         """Leave out time that was spent on evaluation from the next pairs/s."""
@@ -162,7 +160,7 @@ def _floats(scalars: Mapping[str, jax.Array]) -> dict[str, float]:
     return {"loss": values.pop("loss"), **values}
 
 
-def _summary_writer(folder: Path, start_step: int):
+def _summary_writer(folder: Path, start_step: int) -> Any:
     from tensorboardX import SummaryWriter
 
     return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
@@ -173,11 +171,11 @@ def _drop_lines_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
+        except (ValueError, KeyError, TypeError):  # half a line, or JSON that is no object with a number as its step
             break
     with replacing(path) as temporary:
         temporary.write_text("".join(kept))

@@ -4,13 +4,15 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from tiny import draw_pair, tiny_encoders, write_photos
 
-from effnet_jax.catalogue import layout, part_files, parts
+from effnet_jax.catalogue import layout, owned, part_files, parts
 from effnet_jax.catalogue.build import build_catalogue
 from effnet_jax.catalogue.catalogue import Catalogue
 from effnet_jax.data.preprocessing import resize
@@ -232,12 +234,22 @@ def test_a_folder_of_somebody_else_is_refused(photos, encoders, tmp_path):
 def test_only_our_own_files_are_removed(photos, encoders, tmp_path):
     index = tmp_path / "index"
     build_catalogue([photos], index, encoders)
-    theirs = ["photos-trip.npy", "paths-x.bin", ".my.tmp", "parts/2024/a.jpg", "parts/000777/a.jpg", "parts/notes.txt"]
+    theirs = [
+        "photos-trip.npy",
+        "parts/.000009.old.tmp/sha256.npy",
+        "paths-x.bin",
+        ".my.tmp",
+        "parts/2024/a.jpg",
+        "parts/000777/a.jpg",
+        "parts/notes.txt",
+    ]
     ours = [
         "photos-000099.npy",
-        ".index.json.12.tmp",
+        ".index.json.12.tmp",  # of an older version, as are parts/.unfinished-*
+        f".photos-000004.npy.{'0a' * 16}.tmp",
         "parts/000500/embeddings.npy",
         "parts/.unfinished-000009/sha256.npy",
+        f"parts/.000009.{'0a' * 16}.tmp/sha256.npy",
     ]
     for name in [*theirs, *ours]:
         (index / name).parent.mkdir(exist_ok=True)
@@ -248,6 +260,39 @@ def test_only_our_own_files_are_removed(photos, encoders, tmp_path):
     assert [name for name in ours if (index / name).exists()] == []
     assert (index / "photos-000100.npy").exists()
     assert len(Catalogue.open(index)) == 10
+
+
+def test_leftovers_of_a_build_killed_while_it_wrote_the_encoders_are_ours(tmp_path):
+    for name in (".weights.safetensors.12.tmp", f".weights.safetensors.{'0a' * 16}.tmp"):
+        index = tmp_path / name
+        (index / "model").mkdir(parents=True)
+        (index / ".lock").touch()
+        (index / "model" / name).write_bytes(b"x")
+        owned.check_place(index)
+        (index / "model" / "weights.tmp").write_bytes(b"x")
+        with pytest.raises(ValueError, match="no index of effnet-jax"):
+            owned.check_place(index)
+
+
+def test_a_part_that_two_threads_write_at_once_is_one_of_theirs_and_whole(tmp_path, monkeypatch):
+    both_wrote = threading.Barrier(2, timeout=10)
+    monkeypatch.setattr(part_files, "to_disk", lambda file: file.name == "thumbnails.bin" and both_wrote.wait())
+
+    def write(value):
+        arrays = {"sha256": np.full((3, 32), value, np.uint8), "embeddings": np.full((3, 4), value, np.float16)}
+        try:
+            part_files.write_part(tmp_path, 1, arrays, [b"t"] * 3)
+        except OSError:
+            return []
+        return [value]
+
+    with ThreadPoolExecutor(2) as pool:
+        (wrote,) = [value for values in pool.map(write, (1, 2)) for value in values]
+    contents = part_files.part_contents(tmp_path, 1, tokens=False)
+    assert contents is not None
+    assert (contents == wrote).all()
+    assert (part_files.part_array(tmp_path, 1, "embeddings") == wrote).all()
+    assert [path.name for path in (tmp_path / layout.PARTS).iterdir()] == ["000001"]
 
 
 def test_two_builds_at_once_are_refused(photos, encoders, tmp_path):

@@ -1,6 +1,8 @@
 import logging
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -46,6 +48,39 @@ def test_a_new_folder_takes_the_place_of_an_empty_one_only(tmp_path):
         with pytest.raises(FileExistsError, match="new or empty"), new_folder(taken):
             pass
     assert (tmp_path / "empty" / "a").read_text() == "a"
+
+
+def test_two_threads_write_the_same_file_at_once_and_one_of_them_stays_whole(tmp_path):
+    path, both_began = tmp_path / "a.txt", threading.Barrier(2, timeout=10)
+
+    def write(letter):
+        with replacing(path) as temporary:
+            both_began.wait()
+            temporary.write_text(letter * 1000)
+            both_began.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, "ab"))
+    assert path.read_text() in ("a" * 1000, "b" * 1000)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_threads_that_make_the_same_folder_one_gets_it_and_the_other_an_error(tmp_path):
+    path, both_began = tmp_path / "out", threading.Barrier(2, timeout=10)
+
+    def make(letter):
+        try:
+            with new_folder(path) as folder:
+                both_began.wait()
+                (folder / letter).write_text(letter)
+        except OSError:
+            return ""
+        return letter
+
+    with ThreadPoolExecutor(2) as pool:
+        made = "".join(pool.map(make, "ab"))
+    assert [file.name for file in path.iterdir()] == [made]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 HOLDER = """

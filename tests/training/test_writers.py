@@ -70,6 +70,16 @@ def test_lines_after_the_resumed_step_and_half_lines_are_dropped(tmp_path):
     assert [line["x"] for line in read(tmp_path)] == [1, 2, 33]
 
 
+@pytest.mark.parametrize(
+    "damaged", [b"3", b"[]", b'"step"', b'{"step": null}', b"{}", b'{"step": 2, "x": "\xff', b"\0\0"]
+)
+def test_a_damaged_line_ends_what_a_resume_keeps(tmp_path, damaged):
+    whole = b'{"step": 1, "x": 1}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(whole + damaged + b"\n" + whole)
+    log(tmp_path, start=2).close()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole
+
+
 def test_tensorboard_events_are_written(tmp_path):
     places = tmp_path / "metrics.jsonl", tmp_path / "tensorboard"
     with TrainLog(*places, start_step=0, total_steps=1, batch_size=1, progress=False) as out:
