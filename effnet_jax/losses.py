@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from effnet_jax import blockwise
+from effnet_jax.blockwise import row_losses
 from effnet_jax.config import LossConfig
 from effnet_jax.models.encoder import Encoding
 
 NORM_FLOOR = 1e-12  # rows are divided by max(norm, NORM_FLOOR)
+LARGE = 1e6  # rows with a larger entry are divided by it first: the gradient takes the cube of the norm, in float32
 TERMS = ("multi", "intra_sketch", "intra_photo", "inter")
 
 
@@ -16,9 +17,20 @@ def unit_norm(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
     """Scale rows to unit Euclidean norm, in float32 or wider.
 
     The norm is floored inside the square root, so a zero row stays zero and its gradient is finite (the upstream
-    gradient over the floor); a plain square root gives NaN there.
+    gradient over the floor); a plain square root gives NaN there. Value and gradient hold up to norms of 1e30.
+
+    Difference from the original, whose norm is infinite from 2e19 on, so that such a row becomes 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from effnet_jax.losses import unit_norm
+        >>> rows = unit_norm(jnp.array([[3.0, 4.0], [3e30, 4e30], [0.0, 0.0]]))
+        >>> [[round(x, 3) for x in row] for row in rows.tolist()]
+        [[0.6, 0.8], [0.6, 0.8], [0.0, 0.0]]
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))  # of no effect on the result
+    x = x / jnp.where(largest > LARGE, largest, 1)
     squared = jnp.sum(x * x, axis=-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.maximum(squared, NORM_FLOOR**2))
 
@@ -45,13 +57,34 @@ def info_nce(
             similarities is never held; value and gradient are the same. 0 always holds it.
 
     Returns:
-        Mean over the 2b rows of -log softmax at the partner. 0 for a batch of one pair.
+        Mean over the 2b rows of -log softmax at the partner, never below 0. 0 for a batch of one pair.
+
+    Raises:
+        ValueError: no pairs, or shapes that differ.
 
     Source: EffNet's contrastive loss. The groups are ours.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from effnet_jax import info_nce
+        >>> sketches, photos = jnp.eye(2), jnp.array([[1.0, 0.0], [1.0, 1.0]])  # cosines of the pairs: 1 and 0.71
+        >>> round(float(info_nce(sketches, photos)), 3)
+        0.282
+        >>> round(float(info_nce(sketches, photos, temperature=0.5)), 3)
+        0.637
+        >>> float(info_nce(sketches, photos, groups=jnp.array([7, 7])))  # both of one photo: nothing to repel
+        0.0
     """
-    b = first.shape[0]
+    b = len(first)
+    if not b or first.shape != second.shape or (groups is not None and groups.shape != (b,)):
+        raise ValueError(
+            "info_nce needs at least one pair, rows of one shape, and one group per pair: got first "
+            f"{first.shape}, second {second.shape}, groups {None if groups is None else groups.shape}."
+        )
     if 0 < block_pairs < b:
-        return _info_nce_in_blocks(first, second, temperature, groups, block_pairs)
+        z = unit_norm(jnp.stack([first, second]))  # (2, b, d), so that a sharded batch stays where it is
+        groups = jnp.arange(b) if groups is None else groups
+        return jnp.mean(row_losses(z, jnp.asarray(temperature, z.dtype), groups, block_pairs))
     z = unit_norm(jnp.concatenate([first, second]))  # (2b, d)
     logits = jnp.einsum("i d, j d -> i j", z, z, precision=jax.lax.Precision.HIGHEST) / temperature  # (2b, 2b)
     row = jnp.arange(2 * b)
@@ -63,20 +96,6 @@ def info_nce(
         excluded |= same & (row[None, :] != partner[:, None])
     log_normaliser = jax.nn.logsumexp(jnp.where(excluded, -jnp.inf, logits), axis=1)  # (2b,)
     return jnp.mean(log_normaliser - logits[row, partner])
-
-
-def _info_nce_in_blocks(
-    first: Float[Array, "b d"],
-    second: Float[Array, "b d"],
-    temperature: float | Float[Array, ""],
-    groups: Int[Array, "b"] | None,
-    block_pairs: int,
-) -> Float[Array, ""]:
-    z = unit_norm(jnp.stack([first, second]))  # (2, b, d), so that a sharded batch stays where it is
-    temperature = jnp.asarray(temperature, z.dtype)
-    groups = jnp.arange(z.shape[1]) if groups is None else groups
-    normaliser = blockwise.log_normaliser(z, temperature, groups, block_pairs)
-    return jnp.mean(normaliser) - jnp.mean(jnp.sum(z[0] * z[1], axis=-1)) / temperature
 
 
 def alignment_loss(
@@ -104,9 +123,23 @@ def alignment_loss(
         The loss and its unweighted terms by name.
 
     Raises:
-        ValueError: photo_index is missing where the mask needs it, or encodings where a term has a weight.
+        ValueError: photo_index is missing where the mask needs it, or encodings where a term has a weight; no pairs,
+            or batches that differ.
 
     Source: EffNet section 3, L = multi + intra (sketch) + intra (photo) + inter, all weights 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from effnet_jax import Encoding, alignment_loss
+        >>> from effnet_jax.config import LossConfig
+        >>> far = Encoding(tokens=jnp.zeros((2, 5, 3)), feature=jnp.eye(2, 3), embedding=jnp.eye(2))
+        >>> near = Encoding(tokens=jnp.zeros((2, 5, 3)), feature=jnp.ones((2, 3)), embedding=jnp.ones((2, 2)))
+        >>> config = LossConfig(intra_sketch=0.0, intra_photo=0.0)  # one view only
+        >>> loss, terms = alignment_loss(far, near, config=config, photo_index=jnp.arange(2))
+        >>> {name: round(float(term), 3) for name, term in terms.items()}
+        {'multi': 2.454, 'inter': 3.368}
+        >>> round(float(loss), 3)
+        5.822
     """
     if photo_index is None and not config.same_photo_negatives:
         raise ValueError("alignment_loss needs photo_index to mask sketches of one photo (or same_photo_negatives).")
@@ -128,7 +161,15 @@ def alignment_loss(
 
 
 def weighted_total(terms: dict[str, Float[Array, ""]], config: LossConfig) -> Float[Array, ""]:
-    """Sum the terms with their configured weights."""
+    """Sum the terms with their configured weights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from effnet_jax.config import LossConfig
+        >>> from effnet_jax.losses import weighted_total
+        >>> float(weighted_total({"multi": jnp.float32(2.0), "inter": jnp.float32(4.0)}, LossConfig(inter=0.5)))
+        4.0
+    """
     return sum((getattr(config, name) * value for name, value in terms.items()), start=jnp.zeros(()))
 
 
@@ -145,13 +186,31 @@ def pair_cross_entropy(
         groups: the photo of each pair; other sketches and copies of one's own photo are left out. None: nothing is.
 
     Returns:
-        0 for a batch of one pair.
+        The loss, never below 0. 0 for a batch of one pair.
+
+    Raises:
+        ValueError: no pairs, scores that are not square, or groups of another length.
 
     Source: ours, for pair scorers: a sketch meets every photo in training as it does at retrieval.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from effnet_jax.losses import pair_cross_entropy
+        >>> scores = jnp.array([[0.9, 0.2], [0.8, 0.7]])  # the second sketch prefers the first photo
+        >>> round(float(pair_cross_entropy(scores, temperature=0.1)), 3)
+        0.409
+        >>> float(pair_cross_entropy(scores, temperature=0.1, groups=jnp.array([7, 7])))  # both of one photo
+        0.0
     """
+    b = len(scores)
+    if not b or scores.shape != (b, b) or (groups is not None and groups.shape != (b,)):
+        raise ValueError(
+            "pair_cross_entropy needs scores of at least one sketch with as many photos, and one group per pair: got "
+            f"scores {scores.shape}, groups {None if groups is None else groups.shape}."
+        )
     logits = scores.astype(jnp.float32) / temperature
     if groups is not None:
-        same = (groups[:, None] == groups[None, :]) & ~jnp.eye(len(groups), dtype=bool)
+        same = (groups[:, None] == groups[None, :]) & ~jnp.eye(b, dtype=bool)
         logits = jnp.where(same, -jnp.inf, logits)
     rows, columns = jax.nn.logsumexp(logits, axis=1), jax.nn.logsumexp(logits, axis=0)
     return jnp.mean((rows + columns) / 2 - jnp.diagonal(logits))

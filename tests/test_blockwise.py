@@ -1,3 +1,4 @@
+import re
 from functools import partial
 
 import jax
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from effnet_jax import Encoding, alignment_loss, info_nce
+from effnet_jax.blockwise import row_losses
 from effnet_jax.config import LossConfig
+from effnet_jax.losses import unit_norm
 
 
 @partial(jax.jit, static_argnames="block_pairs")
@@ -50,6 +53,27 @@ def test_without_groups_and_with_masked_blocks_before_the_first_negative():
         whole, blocks = (value_and_gradients(rows, jnp.float32(0.07), groups, block) for block in (0, 1))
         for got, want in zip(jax.tree.leaves(blocks), jax.tree.leaves(whole), strict=True):
             close(got, want, 2e-5)
+
+
+@pytest.mark.parametrize("block_pairs", [1, 4, 8])
+def test_no_loss_is_below_zero_where_partners_are_alike(block_pairs):
+    """At a low temperature nothing but the partner counts: normaliser and partner must come from one product."""
+    temperature, groups = jnp.float32(0.003), jnp.arange(9)
+    losses = jax.jit(partial(row_losses, block_pairs=block_pairs))
+    smallest = []
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        rows = random.standard_normal((9, 256)) + 1e-3 * random.standard_normal((2, 9, 256))
+        smallest.append(jnp.min(losses(unit_norm(jnp.asarray(rows, jnp.float32)), temperature, groups)))
+    assert min(smallest) >= 0
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_empty_and_unequal_batches_are_refused_with_their_shapes():
+    z, temperature = jnp.ones((2, 3, 4)), jnp.float32(1)
+    for rows, groups, block_pairs in ((z[:, :0], 0, 1), (z, 2, 1), (z, 3, 0)):
+        with pytest.raises(ValueError, match=rf"z {re.escape(str(rows.shape))}, .* block_pairs={block_pairs}\."):
+            row_losses(rows, temperature, jnp.arange(groups), block_pairs)
 
 
 def test_zero_rows_have_finite_gradients():

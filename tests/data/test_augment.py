@@ -101,6 +101,17 @@ def test_a1_turns_within_the_angle_and_fills_with_the_colour():
     assert corners[5.0] == 0 < corners[30.0] < 0.05
 
 
+def test_a1_turns_to_both_sides_alike():
+    source = np.zeros((400, 24, 24, 3), np.uint8)
+    source[:, 10:14, 16:20] = 255  # a square to the right of the centre
+    views = view_of("a1", source, row_keys(KEY, positions(400), 0), SMALL, AugmentOptions(mirror=0.0))
+    row, column = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    red = np.asarray(views)[..., 0]
+    angles = np.degrees(np.arctan2((red * -row).sum((1, 2)), (red * column).sum((1, 2))))  # counter-clockwise
+    assert -32 < angles.min() < -25 and 25 < angles.max() < 32
+    assert 0.4 < (angles > 0).mean() < 0.6
+
+
 def test_a2_varies_crop_and_colour():
     source = np.repeat(images(1, "a2"), 64, axis=0)
     views = np.asarray(view_of("a2", source, row_keys(KEY, positions(64), 0), SMALL, AugmentOptions()))

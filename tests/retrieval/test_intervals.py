@@ -24,6 +24,20 @@ def test_coverage(accuracy, photos, sketches, correlation):
     assert 0.935 <= covered <= 0.985
 
 
+def test_two_intervals_worked_out_by_hand():
+    """Four photos with two sketches each, so n = 8, and the design effect of fully clustered photos is 16 / 8 = 2."""
+    hits = np.array([[2.0, 2, 2, 0], [1, 1, 1, 1]])
+    low, high = cluster_intervals(np.full(4, 2.0), hits, hits)
+    # First: between photos 4/3 * 3/64 = 1/16, independent 3/16 / 7, so the observed design effect is 7/3, and with
+    # 2 failures (2 * 7/3 + 0.5 * 2) / 2.5 = 34/15. Second: no variance between photos, so the observed one is raised to
+    # 1, and with 4 failures it is (4 * 1 + 0.5 * 2) / 4.5 = 10/9. Hits vary by mean * (1 - mean) * n / (n - 1): 8 -> 7.
+    t = 3.182446305284263  # Student's 97.5 % with 3 degrees of freedom
+    for row, (mean, n) in enumerate(((3 / 4, 7 * 15 / 34), (1 / 2, 7 * 9 / 10))):
+        centre, half = mean + t**2 / (2 * n), t * np.sqrt(mean * (1 - mean) / n + t**2 / (4 * n**2))
+        expected = [max(0, (centre - half) / (1 + t**2 / n)), min(1, (centre + half) / (1 + t**2 / n))]
+        np.testing.assert_allclose([low[row], high[row]], expected, rtol=1e-12)
+
+
 def test_coverage_of_reciprocal_ranks():
     rng = np.random.default_rng(1)
     values = 1 / rng.geometric(rng.beta(8, 2, (3000, 120, 1)).clip(0.02), (3000, 120, 2))

@@ -13,6 +13,7 @@ from effnet_jax.models.trsm import TRSM, make_functional_trsm
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.trsm import pair_scoring
 from effnet_jax.stages.trsm.pair_scoring import PairScorer, fold_matrices, fold_photos, fold_sketches, pair_scores
+from effnet_jax.stages.trsm.published_protocol import paired_scores
 
 WIDTH, HEADS, Z, N = 8, 2, 6, 5
 TRSM_ = make_functional_trsm(
@@ -112,6 +113,27 @@ def test_blocks_and_order_do_not_matter(world, blocks, random):
     )
     got = gather(scorer, sketches[rows], photos[columns])
     np.testing.assert_allclose(got, wanted[np.ix_(rows, columns)], atol=1e-5)
+
+
+def test_a_pair_with_a_zero_embedding_scores_nothing():
+    params = random_params(TRSM_.init, 0)
+    params["photo_head"] = jax.tree.map(jnp.zeros_like, params["photo_head"])
+    scores = gather(PairScorer(TRSM_, params, make_mesh()), random_tokens(1, 2), random_tokens(2, 3))
+    np.testing.assert_array_equal(scores, np.zeros((2, 3)))
+
+
+def test_published_scores_lie_in_the_sketches_own_order():
+    """Sketch order[i] of a block passes beside photo i; here in two blocks, the second with one sketch and black."""
+    params = random_params(TRSM_.init, 0)
+    sketches, photos, black = random_tokens(1, 4), random_tokens(2, 3), random_tokens(3, 1)
+    order = np.array([2, 0, 3, 1])
+    got = paired_scores(TRSM_, params, sketches, photos, order, black)
+    encode = jax.jit(TRSM_.call(TRSM.__call__))
+    for rows, beside in ((order[:3], sketches[order[:3]]), (order[3:], np.concatenate([sketches[[1]], black, black]))):
+        pair = encode(params, photos, beside)
+        photo, sketch = (np.asarray(x, np.float64) for x in (pair.photo_embedding, pair.sketch_embedding[: len(rows)]))
+        norms = np.linalg.norm(sketch, axis=1)[:, None] * np.linalg.norm(photo, axis=1)
+        np.testing.assert_allclose(got[rows], sketch @ photo.T / norms, atol=1e-5)
 
 
 @pytest.mark.parametrize("kept", [True, False])
