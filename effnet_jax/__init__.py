@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from effnet_jax.catalogue.build import build_catalogue
     from effnet_jax.catalogue.catalogue import Catalogue
     from effnet_jax.config import Config, ConfigError
+    from effnet_jax.data.loading import load_split
     from effnet_jax.data.preprocessing import Preprocessing
-    from effnet_jax.data.split import Split, load_split
+    from effnet_jax.data.split import Split
     from effnet_jax.losses import alignment_loss, info_nce
     from effnet_jax.models.convnext import ConvNeXt
     from effnet_jax.models.effnet import EffNet, FunctionalEffNet, make_functional
@@ -52,7 +53,7 @@ _HOMES = {
     "evaluate": "run",
     "info_nce": "losses",
     "load_encoder": "weights.load",
-    "load_split": "data.split",
+    "load_split": "data.loading",
     "make_functional": "models.effnet",
     "rank_gallery": "retrieval.ranking",
     "train": "run",

@@ -26,7 +26,7 @@ _PLURAL = {"photo": "photos", "sketch": "sketches"}
 
 
 @dataclass(frozen=True)
-class Archive:
+class QmulArchive:
     """The parts of an archive.
 
     Attributes:
@@ -84,7 +84,7 @@ def _whole(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is damaged or cut off ({error}); fetch it again") from error
 
 
-def find_parts(files: Files) -> Archive:
+def find_parts(files: Files) -> QmulArchive:
     """Find lists, photos and sketches by their contents.
 
     Raises:
@@ -113,7 +113,7 @@ def find_parts(files: Files) -> Archive:
         if not kept:
             raise DataError(f"no {what} of the lists are in the archive; it holds {_overview(files)}")
         found.append(f"{what}: {len(kept)} files in {folder}")
-    return Archive(lists, photos, sketches, tuple(found), tuple(_lacking(lists, photos, sketches)))
+    return QmulArchive(lists, photos, sketches, tuple(found), tuple(_lacking(lists, photos, sketches)))
 
 
 def _wanted(path: Path | PurePosixPath) -> bool:
