@@ -125,7 +125,8 @@ def test_a_killed_build_never_looks_whole(open_split, folder, tmp_path):
 
 def test_two_builds_at_once(folder, tmp_path):
     code = (
-        "import sys; from effnet_jax.data.loading import load_split;"
+        "import sys; from effnet_jax import load_split; from effnet_jax.data.builders import register_builders;"
+        "register_builders('tfds_builders');"
         "print(load_split('sketch_photo_folder', 'train', source_dir=sys.argv[1], tfds_dir=sys.argv[2]).sha256)"
     )
     command = [sys.executable, "-c", code, str(folder), str(tmp_path / "tfds")]
