@@ -1,4 +1,4 @@
-"""The configuration: one dataclass a section, whose defaults are the paper's recipe.
+"""The configuration: one dataclass per section, whose defaults are the paper's recipe.
 
 An empty string or a zero means "off" or "by default" (the comment says which), so that every field has one type and
 can be given on the command line as `--config.section.field=value`.
@@ -66,7 +66,7 @@ class DataConfig:
     resample: Resample = "bilinear"  # Pillow filter of the resizes
     cache: CacheMode = "auto"  # resized images: ram, disk, none (decode each time) or auto (the first that fits)
     cache_dir: str = ""  # "" = ~/.cache/effnet_jax
-    workers: int = 0  # decoding processes where nothing is cached; 0 = one a core
+    workers: int = 0  # decoding processes where nothing is cached; 0 = one per core
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +161,7 @@ class OptimConfig:
 class TrainConfig:
     """How long, in what batches, and what is kept."""
 
-    batch_size: int = 16  # sketch-photo pairs a step, over all devices
+    batch_size: int = 16  # sketch-photo pairs per step, over all devices
     micro_batch_size: int = 0  # pairs encoded at a time, each twice; all stay negatives; 0 = the whole batch at once
     epochs: float = 500.0  # passes over the training sketches; batches run across epoch ends
     eval_every_epochs: float = 5.0  # validation, where there is one, and a checkpoint

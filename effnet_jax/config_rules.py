@@ -120,8 +120,7 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
             whole,
             f"model.image_size={model.image_size} must be a positive multiple of model.patch_size={model.patch_size}",
         ))  # fmt: skip
-    if model.stem == "conv":
-        halves = model.patch_size >= 2 and model.patch_size.bit_count() == 1
+        halves = model.stem != "conv" or (model.patch_size >= 2 and model.patch_size.bit_count() == 1)
         rules.append((halves, f"model.patch_size={model.patch_size} must be a power of 2 above 1 for model.stem=conv"))
     if model.token_recycling:
         rules.append((

@@ -1,7 +1,7 @@
 """What all sketch-photo data sets have in common: reading a folder, checking it, and the records.
 
 A data set is a `Builder` derived from `PairsBuilder` that only states its facts. Splits `train` and `test` hold one
-record a sketch (sketch, photo, sketch_id, photo_id, tag). `train_gallery` and `test_gallery` hold one record a photo
+record per sketch (sketch, photo, sketch_id, photo_id, tag). `train_gallery` and `test_gallery` hold one record per photo
 (photo, photo_id), also for photos without a sketch; since TFDS gives all splits the same features, their `sketch` is
 one white pixel and their `sketch_id` and `tag` are empty. Every split is in code point order of its ids.
 
@@ -141,7 +141,7 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, Builder, skip_registration=T
     def _download_and_prepare(
         self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig
     ) -> None:
-        """Write the records in the order of the ids, one file a split.
+        """Write the records in the order of the ids, one file per split.
 
         TFDS' own writer holds a split in memory, and above 1 GB needs TensorFlow for its temporary files.
         """

@@ -50,7 +50,7 @@ def augment(
     Args:
         view: "a0" (the image itself), "a1" (rotate, mirror, centre crop) or "a2" (random crop, mirror, colour jitter).
         source: RGB at `source_size(view, preprocessing.image_size)`.
-        keys: one a row, from `row_keys`; A0 draws nothing.
+        keys: one per row, from `row_keys`; A0 draws nothing.
         preprocessing: image size and input scaling.
         options: what A1 and A2 draw from; its own choice of views is not looked at.
 

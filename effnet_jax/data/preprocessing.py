@@ -40,7 +40,7 @@ class Preprocessing:
         for name in ("mean", "std"):
             values = getattr(self, name)
             if not isinstance(values, tuple) or len(values) != 3 or not all(map(_is_number, values)):
-                problems.append(f"{name}={values!r} needs three finite numbers, one a channel")
+                problems.append(f"{name}={values!r} needs three finite numbers, one per channel")
             elif name == "std" and min(values) <= 0:
                 problems.append(f"std={values!r} must be above 0 in each channel")
         if self.resample not in FILTERS:

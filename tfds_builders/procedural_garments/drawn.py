@@ -6,7 +6,7 @@ tfds_builders, whose import registers the data sets.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -99,8 +99,8 @@ def _end_with_parent() -> None:
 
 def _draw(job: _Job) -> tuple[bytes, str]:
     seed, role, picture_id = job
-    draw: Callable = _garment_set(seed).photo if role == "photo" else _garment_set(seed).sketch
-    pixels = draw(picture_id)
+    drawing = _garment_set(seed)
+    pixels = drawing.photo(picture_id) if role == "photo" else drawing.sketch(picture_id)
     return encode_png(pixels), sha256(pixels.tobytes()).hexdigest()
 
 
