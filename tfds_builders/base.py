@@ -1,7 +1,7 @@
 """What all sketch-photo data sets have in common: reading a folder, checking it, and the records.
 
 A data set is a `Builder` derived from `PairsBuilder` that only states its facts. Splits `train` and `test` hold one
-record per sketch (sketch, photo, sketch_id, photo_id, tag). `train_gallery` and `test_gallery` hold one record per photo
+record per sketch (sketch, photo, sketch_id, photo_id, tag). `train_gallery` and `test_gallery` hold one per photo
 (photo, photo_id), also for photos without a sketch; since TFDS gives all splits the same features, their `sketch` is
 one white pixel and their `sketch_id` and `tag` are empty. Every split is in code point order of its ids.
 

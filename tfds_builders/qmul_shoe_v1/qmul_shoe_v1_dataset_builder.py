@@ -15,7 +15,7 @@ class Builder(PairsBuilder):
     BUILDER_CONFIGS: ClassVar[list[PairsConfig]] = [
         PairsConfig(
             name="single",
-            description="The official set: the sketches tagged 1, one per photo.",
+            description="The official set: sketches tagged 1, one per photo.",
             tag="1",
             counts=_SINGLE,
         ),
