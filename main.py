@@ -18,6 +18,7 @@ from ml_collections import config_flags
 
 from effnet_jax.cli import cluster
 from effnet_jax.cli.parsing import USAGE, parse, say
+from effnet_jax.data.builders import register_builders
 from effnet_jax.runtime.memory import out_of_memory
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, e.g. configs/demo.py.")
@@ -28,6 +29,7 @@ _EMBEDDINGS = flags.DEFINE_string(
 )
 flags.adopt_module_key_flags(cluster)  # --distributed, --coordinator, --num_processes, --process_id
 FAILED, INTERRUPTED = 1, 130  # exit status
+register_builders("tfds_builders")  # those of this checkout, whatever is installed; processes that we start do it too
 
 
 def main(argv: list[str]) -> None:

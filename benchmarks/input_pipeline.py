@@ -89,6 +89,7 @@ class Ours:
     def __init__(self, split, mode: str, cache_dir: Path):
         import jax
 
+        from effnet_jax.config import AugmentConfig
         from effnet_jax.data.augment import augment, row_keys
         from effnet_jax.data.cache import cached_images
         from effnet_jax.data.preprocessing import Preprocessing
@@ -97,7 +98,7 @@ class Ours:
         started = time.perf_counter()
         self.cache = cached_images(split, (SIZE, SOURCE), mode=mode, cache_dir=cache_dir)
         self.preparation_s = time.perf_counter() - started
-        preprocessing, key = Preprocessing(), jax.random.key(0)
+        preprocessing, paper, key = Preprocessing(), AugmentConfig(), jax.random.key(0)
 
         def views(batch):
             images = [
@@ -105,8 +106,8 @@ class Ours:
                 for branch, role in enumerate(("sketch", "photo"))
                 for view, size in (("a0", SIZE), ("a1", SOURCE))
             ]
-            position = batch["position"]
-            return [augment(view, source, row_keys(key, position, b), preprocessing) for view, b, source in images]
+            keys = [row_keys(key, batch["position"], branch) for _, branch, _ in images]
+            return [augment(image[0], image[2], k, preprocessing, paper) for image, k in zip(images, keys, strict=True)]
 
         self.views = jax.jit(views)
 
@@ -166,7 +167,7 @@ def main() -> None:
 
 def run(data: Path, scratch: Path, batches: int, rounds: int, stack: contextlib.ExitStack) -> None:
     """Measure every loader in turn, several times over, and print medians."""
-    from effnet_jax.data.split import load_split
+    from effnet_jax.data.loading import load_split
 
     split = load_split("sketch_photo_folder", "train", source_dir=str(data), tfds_dir=str(scratch / "tfds"))
     files = {folder: {f.stem: f for f in (data / folder).iterdir()} for folder in ("trainA", "trainB")}

@@ -15,8 +15,8 @@ from PIL import Image
 from scipy import ndimage
 
 from effnet_jax.data.clean_sketch import clean_sketch
+from effnet_jax.data.loading import load_split
 from effnet_jax.data.preprocessing import resize
-from effnet_jax.data.split import load_split
 from effnet_jax.retrieval.metrics import summarise
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.runs.folder import trained_encoders

@@ -1,4 +1,4 @@
-"""The configuration: one dataclass a section, whose defaults are the paper's recipe.
+"""The configuration: one dataclass per section, whose defaults are the paper's recipe.
 
 An empty string or a zero means "off" or "by default" (the comment says which), so that every field has one type and
 can be given on the command line as `--config.section.field=value`.
@@ -6,11 +6,25 @@ can be given on the command line as `--config.section.field=value`.
 
 import dataclasses
 import typing
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import ml_collections
+
+Resample = Literal["bilinear", "bicubic"]
+CacheMode = Literal["auto", "ram", "disk", "none"]
+ViewName = Literal["a0", "a1", "a2"]
+Stem = Literal["linear", "conv"]
+Pooling = Literal["", "cls", "mean", "max", "all"]
+Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["default", "high", "highest"]
+AttentionName = Literal["auto", "merged", "xla", "cudnn"]
+Pairing = Literal["matched", "all_pairs"]
+LossTerms = Literal["intended", "published"]
+Optimiser = Literal["adam", "adamw"]
+Schedule = Literal["constant", "cosine"]
+EvalProtocol = Literal["encoder", "rerank", "all_pairs", "paired"]
 
 
 class ConfigError(ValueError):
@@ -33,37 +47,49 @@ class Settings(typing.Protocol):
         """Tell whether there is such a name."""
         ...
 
+    def keys(self) -> Iterable[str]:
+        """Give the names; what has only the methods above may be a string."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Which sketches and photos, and how they reach the device."""
 
-    name: str = "clothes_v1"  # a data set of tfds_builders/
+    name: str = "clothes_v1"  # a data set; docs/data.md lists them
     dir: str = ""  # folder with trainA/ trainB/ testA/ testB/; "" = $EFFNET_DATA_DIR/<name>
     tfds_dir: str = ""  # where built data sets live; "" = $TFDS_DATA_DIR or ~/tensorflow_datasets
     validation_share: float = 0.0  # share of the training photos held out to choose epochs, 0..0.5; at least 20 photos
     split_seed: int = 0  # draws the validation photos, and the test photos of a folder without test folders
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # subtracted from [0, 1] pixels, RGB; paper: none
     std: tuple[float, ...] = (1.0, 1.0, 1.0)  # divides [0, 1] pixels, RGB; paper: none
-    resample: str = "bilinear"  # Pillow filter of the resizes: bilinear or bicubic
-    cache: str = "auto"  # resized images: ram, disk, none (decode each time) or auto (the first that fits)
+    resample: Resample = "bilinear"  # Pillow filter of the resizes
+    cache: CacheMode = "auto"  # resized images: ram, disk, none (decode each time) or auto (the first that fits)
     cache_dir: str = ""  # "" = ~/.cache/effnet_jax
-    workers: int = 0  # decoding processes where nothing is cached; 0 = one a core
+    workers: int = 0  # decoding processes where nothing is cached; 0 = one per core
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
     """The two views of each image: anchor (evaluated like test images) and augmented."""
 
-    sketch_views: tuple[str, ...] = ("a0", "a1")  # anchor, augmented; of a0, a1, a2
-    photo_views: tuple[str, ...] = ("a0", "a1")
+    sketch_views: tuple[ViewName, ...] = ("a0", "a1")  # anchor, augmented: plain, rotated, or cropped and coloured
+    photo_views: tuple[ViewName, ...] = ("a0", "a1")
     fill: tuple[int, ...] = (0, 0, 0)  # RGB 0..255 outside a rotated image; paper: black
     max_angle: float = 30.0  # a1 rotates by U(-max_angle, max_angle), degrees
     mirror: float = 0.8  # a1 mirrors with this probability
-    crop_area: tuple[float, ...] = (0.08, 1.0)  # a2 crops U(low, high) of the area
-    crop_ratio: tuple[float, ...] = (0.75, 4 / 3)  # width over height of a2's crop, log-uniform
+    crop_area: tuple[float, ...] = (
+        0.08,
+        1.0,
+    )  # a2 crops U(low, high) of the area; torchvision's
+    crop_ratio: tuple[float, ...] = (0.75, 4 / 3)  # width over height of a2's crop, log-uniform; torchvision's
     crop_mirror: float = 0.5  # a2 mirrors with this probability
-    jitter: tuple[float, ...] = (0.4, 0.4, 0.4, 0.1)  # a2's brightness, contrast, saturation, hue
+    jitter: tuple[float, ...] = (
+        0.4,
+        0.4,
+        0.4,
+        0.1,
+    )  # a2's brightness, contrast, saturation, and hue in turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,16 +102,16 @@ class ModelConfig:
     width: int = 0  # channels of the tokens (ViT) or of the first stage; 0 = the preset's
     depth: int = 0  # blocks (ViT) or blocks of each stage; 0 = the preset's
     heads: int = 0  # attention heads, of the first stage where there are several; 0 = the preset's
-    stem: str = "linear"  # ViT: pixels to tokens, linear (paper) or conv, which trains from random numbers far sooner
-    pooling: str = ""  # feature: cls, mean, max or all of the patch tokens; "" = the backbone's: cls (ViT, paper), mean
+    stem: Stem = "linear"  # ViT: pixels to tokens, linear (paper) or conv, which trains from random numbers far sooner
+    pooling: Pooling = ""  # feature: cls, or mean, max, all of the patch tokens; "" = the backbone's, ViT: cls (paper)
     drop_path: float = 0.1  # Swin, ConvNeXt: rows lose the last block at this rate in training, others less; paper: 0.1
     token_recycling: bool = False  # ViT: MSTR mixes tokens at three scales into what the head sees
     embedding_size: int = 512  # width of the compared embedding
     shared_encoders: bool = False  # one encoder, backbone and head, for both domains; paper: two
     weights: str = "auto"  # a file, timm/NAME.TAG, none, or auto: what is usual for the backbone; paper: ImageNet
-    dtype: str = "float32"  # compute dtype: float32 or bfloat16; parameters are always float32
-    precision: str = "default"  # of float32 matrix products: default (TF32 on GPUs, bf16 on TPUs), high or highest
-    attention: str = "auto"  # ViT: merged, xla, cudnn, or auto: the best that the device can; equal in value
+    dtype: Dtype = "float32"  # compute dtype; parameters are always float32
+    precision: Precision = "default"  # of float32 matrix products; default: TF32 on GPUs, bf16 on TPUs
+    attention: AttentionName = "auto"  # ViT: merged, xla, cudnn, or auto: the best that the device can; equal in value
     remat: bool = False  # recompute blocks in the backward pass: less memory, about a third more time
 
 
@@ -96,8 +122,8 @@ class TrsmConfig:
     enabled: bool = False
     heads: int = 16  # attention heads; must divide the token width
     dropout: float = 0.2  # of attention maps and after the linear layers, in training
-    pairing: str = "matched"  # matched: each sketch with its own photo (paper); all_pairs: with all of the batch
-    loss_terms: str = "intended"  # intended: both intra terms; published: the photo's twice, the sketch's not at all
+    pairing: Pairing = "matched"  # matched: each sketch with its own photo (paper); all_pairs: with all of the batch
+    loss_terms: LossTerms = "intended"  # both intra terms; published: the photo's twice, the sketch's not at all
     cache_tokens: bool = True  # encode unaugmented views once, where a quarter of the free memory holds their tokens
 
 
@@ -120,9 +146,9 @@ class LossConfig:
 class OptimConfig:
     """Optimiser and learning rate."""
 
-    name: str = "adam"  # adam: L2 added to the gradient (paper); adamw: decoupled decay of matrices
+    name: Optimiser = "adam"  # adam: L2 added to the gradient (paper); adamw: decoupled decay of matrices
     learning_rate: float = 6e-6  # peak
-    schedule: str = "constant"  # constant or cosine (to zero at the last step)
+    schedule: Schedule = "constant"  # constant or cosine (to zero at the last step)
     warmup_steps: int = 0  # linear from zero
     weight_decay: float = 1e-4
     b1: float = 0.9
@@ -135,7 +161,7 @@ class OptimConfig:
 class TrainConfig:
     """How long, in what batches, and what is kept."""
 
-    batch_size: int = 16  # sketch-photo pairs a step, over all devices
+    batch_size: int = 16  # sketch-photo pairs per step, over all devices
     micro_batch_size: int = 0  # pairs encoded at a time, each twice; all stay negatives; 0 = the whole batch at once
     epochs: float = 500.0  # passes over the training sketches; batches run across epoch ends
     eval_every_epochs: float = 5.0  # validation, where there is one, and a checkpoint
@@ -158,7 +184,7 @@ class EvalConfig:
 
     batch_size: int = 64  # images encoded at a time
     ks: tuple[int, ...] = (1, 5, 10)  # K of Acc@K
-    protocols: tuple[str, ...] = ("encoder",)  # encoder; with TRSM also rerank, all_pairs, paired (the paper's)
+    protocols: tuple[EvalProtocol, ...] = ("encoder",)  # with TRSM also rerank, all_pairs, paired (the paper's)
     shortlist: int = 100  # photos that rerank scores anew for each sketch, the first of the encoder
     paired_shuffles: int = 8  # orders of the queries over which paired reports its spread
     photo_to_sketch: bool = False  # also rank the sketches for each photo

@@ -42,7 +42,10 @@ def unknown_fields(flags: Sequence[str]) -> list[str]:
     return problems
 
 
-def _build(kind: type, values: Settings, path: str, problems: list[str]) -> Any:
+def _build(kind: type, values: Any, path: str, problems: list[str]) -> Any:
+    if not isinstance(values, Settings):
+        problems.append(f"{path} must be a mapping of its fields to their values, but is {values!r}")
+        return kind()
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
     for name in values:
@@ -66,6 +69,11 @@ def _convert(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         inner = typing.get_args(hint)[0]
         if isinstance(value, list | tuple):
             return tuple(_convert(inner, v, f"{path}[{i}]", problems) for i, v in enumerate(value))
+    elif typing.get_origin(hint) is typing.Literal:
+        known = typing.get_args(hint)
+        if not (isinstance(value, str) and value in known):
+            problems.append(f"{path}={value!r} is not known; choose one of {', '.join(filter(None, known))}")
+        return value
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
             problems.append(f"{path} must be finite, but is {value!r}")

@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jax.sharding import Mesh
 
 from effnet_jax.config import Config, ConfigError, Settings
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.cache import ImageCache, cached_images
+from effnet_jax.data.loading import load_splits
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.data.split import Split, load_split
+from effnet_jax.data.split import Split
 from effnet_jax.encoders.program import EncodeProgram
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.runs.checkpoints import Checkpoints
@@ -26,7 +26,6 @@ from effnet_jax.runtime.compilation_cache import use_compilation_cache
 from effnet_jax.runtime.hosts import all_hosts, check_same, first_then_rest, only_first, say_to_all
 from effnet_jax.runtime.sharding import make_mesh
 
-MIN_VALIDATION_PHOTOS = 20
 CACHE_DIR = "~/.cache/effnet_jax"
 
 
@@ -158,34 +157,3 @@ def _refuse_separate_folders(workdir: Path) -> None:
         raise ConfigError(
             f"--workdir={workdir} is not the same folder on all hosts; put it on storage they share (docs/pods.md)."
         )
-
-
-def load_splits(config: Config) -> dict[str, Split]:
-    """Load train and test, and hold out validation photos, with their sketches, from the training photos.
-
-    Raises:
-        ConfigError: holding out leaves too few photos to train on.
-    """
-    data = config.data
-    train, test = (
-        load_split(
-            data.name, name, source_dir=data.dir or None, tfds_dir=data.tfds_dir or None, split_seed=data.split_seed
-        )
-        for name in ("train", "test")
-    )
-    if not data.validation_share:
-        return {"train": train, "test": test}
-    drawn = sorted({train.photo_ids[j] for j in train.photo_index})  # photos that have a sketch
-    count = max(MIN_VALIDATION_PHOTOS, round(data.validation_share * len(drawn)))
-    if count > len(drawn) // 2:
-        raise ConfigError(
-            f"data.validation_share={data.validation_share} holds out {count} photos (at least "
-            f"{MIN_VALIDATION_PHOTOS}) of {len(drawn)}, more than half; hold out none with "
-            "--config.data.validation_share=0.0, or bring more photos."
-        )
-    held_out = set(np.random.default_rng(data.split_seed).permutation(drawn)[:count].tolist())
-    return {
-        "train": train.select_photos(set(train.photo_ids) - held_out, "train"),
-        "validation": train.select_photos(held_out, "validation"),
-        "test": test,
-    }

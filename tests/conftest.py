@@ -35,6 +35,14 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def data_sets():
+    """The data sets of this checkout, which an installation may be older than."""
+    from effnet_jax.data.builders import register_builders
+
+    register_builders("tfds_builders")
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A run that was trained for two epochs; its data lie beside it. Copy it before changing anything in it."""

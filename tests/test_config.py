@@ -1,12 +1,19 @@
 import importlib.util
 import json
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from effnet_jax import Config, ConfigError
+from effnet_jax import Config, ConfigError, config, train
 from effnet_jax.config import paper
 from effnet_jax.config_reader import from_mapping
+from effnet_jax.data.augment import VIEWS
+from effnet_jax.data.preprocessing import SOURCE_SCALE
+from effnet_jax.models.attention import ATTENTION
+from effnet_jax.models.encoder import POOLING
+from effnet_jax.retrieval.evaluation import PROTOCOLS
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -83,7 +90,26 @@ def test_all_problems_come_at_once_with_their_values():
         ("loss", {"multi": 0, "inter": 0, "intra_sketch": 0, "intra_photo": 0}, "one of them"),
         ("loss", {"temperature": -1.0}, "temperature=-1.0"),
         ("augment", {"sketch_views": ("a0",)}, "two of a0, a1, a2"),
-        ("augment", {"photo_views": ("a0", "a7")}, "two of a0, a1, a2"),
+        (
+            "augment",
+            {"photo_views": ("a0", "a7")},
+            "photo_views[1]='a7' is not known; choose one of a0, a1, a2",
+        ),
+        (
+            "eval",
+            {"protocols": ("encoder", "best")},
+            "eval.protocols[1]='best' is not known; choose one of enc",
+        ),
+        ("eval", {"protocols": ()}, "some of encoder, rerank, all_pairs, paired"),
+        ("model", {"pooling": "sum"}, "model.pooling='sum' is not known; choose one of cls, mean, max, all"),
+        ("model", {"stem": 3}, "model.stem=3 is not known; choose one of linear, conv"),
+        (
+            "model",
+            {"attention": ["xla"]},
+            "model.attention=['xla'] is not known; choose one of auto, merged, xla, cudnn",
+        ),
+        ("model", {"stem": "conv", "patch_size": 14}, "model.patch_size=14 must be a power of 2 above 1"),
+        ("model", {"stem": "conv", "patch_size": 1}, "model.patch_size=1 must be a power of 2 above 1"),
         ("eval", {"ks": (0, 1)}, "K starts at 1"),
         ("optim", {"schedule": "step"}, "constant, cosine"),
     ],
@@ -91,8 +117,43 @@ def test_all_problems_come_at_once_with_their_values():
 def test_impossible_combinations_are_refused(section, changes, words):
     values = paper().to_dict()
     values[section] |= changes
-    with pytest.raises(ConfigError, match=words.replace(".", r"\.")):
+    with pytest.raises(ConfigError, match=re.escape(words)):
         from_mapping(values)
+
+
+@pytest.mark.parametrize(("options", "parts"), [
+    (dict(fill=(0, 0)), ["fill=(0, 0)"]), (dict(fill=(0, 0, 256), mirror=1.5), ["fill=(0, 0, 256)", "mirror=1.5"]),
+    (dict(max_angle=200.0), ["max_angle=200.0"]), (dict(crop_area=(0.0, 1.0)), ["crop_area"]),
+    (dict(crop_ratio=(2.0, 1.0)), ["crop_ratio"]), (dict(jitter=(0.4, 0.4, 0.4, 0.6)), ["jitter"]),
+    (dict(crop_mirror=-0.1), ["crop_mirror=-0.1"])])  # fmt: skip
+def test_impossible_augmentation_is_refused(options, parts):
+    with pytest.raises(ConfigError) as error:
+        from_mapping({"augment": options})
+    assert all(part in str(error.value) for part in parts)
+    assert str(error.value).count("augment.") == len(parts)
+
+
+def test_a_convolutional_stem_takes_patches_of_a_power_of_two():
+    assert from_mapping({"model": {"stem": "conv", "patch_size": 32}}).model.patch_size == 32
+
+
+@pytest.mark.parametrize("value", [3, None, "abc", ["name"], ("optim",)])
+def test_a_section_that_is_no_mapping_is_named(value, tmp_path):
+    with pytest.raises(ConfigError, match=rf"config\.data must be a mapping .*, but is {re.escape(repr(value))}"):
+        train({"data": value, "model": {"heads": 7}}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_that_is_no_mapping_is_refused(unchecked):
+    with pytest.raises(ConfigError, match="config must be a mapping of its fields to their values, but is 'configs/"):
+        from_mapping("configs/demo.py")
+
+
+def test_allowed_values_stand_once():
+    assert get_args(config.Pooling) == ("", *POOLING)
+    assert get_args(config.AttentionName) == ("auto", *ATTENTION)
+    assert get_args(config.EvalProtocol) == tuple(PROTOCOLS)
+    assert get_args(config.ViewName) == tuple(VIEWS) == tuple(SOURCE_SCALE)
 
 
 def test_micro_batches_are_refused_where_they_have_no_meaning():

@@ -73,9 +73,14 @@ def test_the_wheel_is_whole_and_imports_outside_the_checkout(tmp_path):
     program = """
         import effnet_jax, tfds_builders
         from effnet_jax import EffNet, load_split
+        from effnet_jax.data.builders import find_builder
         print(effnet_jax.__file__, tfds_builders.__file__, *tfds_builders.DATASETS)
+        for name in tfds_builders.DATASETS:
+            print("found", find_builder(name).__module__)
     """
     said = python(program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site"), "JAX_PLATFORMS": "cpu"})
     assert said.split()[0].startswith(str(tmp_path))
     assert said.split()[1].startswith(str(tmp_path))
     assert "procedural_garments" in said
+    found = [line.removeprefix("found ") for line in said.splitlines() if line.startswith("found ")]
+    assert len(found) == 7 and "tfds_builders.qmul_shoe_v2.qmul_shoe_v2_dataset_builder" in found

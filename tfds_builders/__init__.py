@@ -1,16 +1,9 @@
 """The data sets as TFDS builders: `import tfds_builders` registers them with TensorFlow Datasets."""
 
 import importlib
+import pkgutil
 
-DATASETS = (
-    "clothes_v1",
-    "procedural_garments",
-    "qmul_chair_v1",
-    "qmul_chair_v2",
-    "qmul_shoe_v1",
-    "qmul_shoe_v2",
-    "sketch_photo_folder",
-)
+DATASETS = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg))
 
 for _name in DATASETS:
     importlib.import_module(f"tfds_builders.{_name}.{_name}_dataset_builder")

@@ -1,7 +1,7 @@
 """What all sketch-photo data sets have in common: reading a folder, checking it, and the records.
 
 A data set is a `Builder` derived from `PairsBuilder` that only states its facts. Splits `train` and `test` hold one
-record a sketch (sketch, photo, sketch_id, photo_id, tag). `train_gallery` and `test_gallery` hold one record a photo
+record per sketch (sketch, photo, sketch_id, photo_id, tag). `train_gallery` and `test_gallery` hold one per photo
 (photo, photo_id), also for photos without a sketch; since TFDS gives all splits the same features, their `sketch` is
 one white pixel and their `sketch_id` and `tag` are empty. Every split is in code point order of its ids.
 
@@ -19,15 +19,13 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from effnet_jax.data.builders import Builder, Counts
 from effnet_jax.data.decode import encode_png, plain_encoding
 from effnet_jax.data.folders import FolderSplit, PhotoFile, SketchFile, read_folder, split_by_photo
 from effnet_jax.data.problems import DataError
 from effnet_jax.runtime.progress import in_threads, track
 
 log = logging.getLogger(__name__)
-
-Counts = Mapping[str, tuple[int, int]]
-"""Sketches and photos of each split."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -53,34 +51,38 @@ class PairsConfig(tfds.core.BuilderConfig):
     split_seed: int = 0
 
 
-class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class PairsBuilder(tfds.core.GeneratorBasedBuilder, Builder, skip_registration=True):
     """Builds a data set from a folder in the trainA/trainB/testA/testB layout.
 
     Attributes:
         HOMEPAGE: where the data is described.
-        COUNTS: the published counts; None where there are none to hold a folder to: then it may lack its test part.
-        VARIANTS: other known counts by what they are; accepted with a warning.
     """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
     HOMEPAGE: ClassVar[str] = ""
-    COUNTS: ClassVar[Counts | None] = None
-    VARIANTS: ClassVar[Mapping[str, Counts]] = {}
 
     _splits: dict[str, FolderSplit] | None = None
 
     @classmethod
     def generated(cls) -> str | None:
-        """What the contents of a set without source files depend on; None for sets built from a folder."""
+        """None: a set is built from a folder unless it says otherwise."""
         return None
 
-    def read_source(self, source: Path, *, check_images: bool = True) -> dict[str, FolderSplit]:
-        """The splits that would be built from a folder, checked; nothing is written.
+    @classmethod
+    def forms(cls, form: str, source: Path, split_seed: int) -> list[PairsConfig | None]:
+        """The one form of that name, or None where the set has only one."""
+        known = {config.name: config for config in cls.BUILDER_CONFIGS}
+        if not known and not form:
+            return [None]
+        wanted = form or cls.DEFAULT_BUILDER_CONFIG_NAME
+        if wanted not in known:
+            there_is = ", ".join(f"{cls.name}/{config}" for config in known) or f"only {cls.name}"
+            raise DataError(f"there is no data set {cls.name}/{form}; there is {there_is}")
+        return [known[wanted]]
 
-        Raises:
-            DataError: with every offending path, or both counts where they differ from the published ones.
-        """
+    def read_source(self, source: Path, *, check_images: bool = True) -> dict[str, FolderSplit]:
+        """The splits that would be built from a folder, held to the published counts."""
         config = self._pairs_config
         splits = read_folder(source, tag=config.tag, check_images=check_images)
         counts = config.counts or self.COUNTS
@@ -139,7 +141,7 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _download_and_prepare(
         self, dl_manager: tfds.download.DownloadManager, download_config: tfds.download.DownloadConfig
     ) -> None:
-        """Write the records in the order of the ids, one file a split.
+        """Write the records in the order of the ids, one file per split.
 
         TFDS' own writer holds a split in memory, and above 1 GB needs TensorFlow for its temporary files.
         """

@@ -77,16 +77,16 @@ def check_data(
 
 def _find(target: str, tfds_dir: str | None) -> "Listing":
     """The folder of that name; else the source folder of that data set; else its built set."""
-    from effnet_jax.data import built
+    from effnet_jax.data.builders import find_builder
+    from effnet_jax.data.loading import load_split, source_places, tfds_root
     from effnet_jax.data.problems import DataError
-    from effnet_jax.data.split import load_split, source_places, tfds_root
     from effnet_jax.doctor import list_folder, list_splits
 
     if Path(target).is_dir():
         return list_folder(target)
     name = target.partition("/")[0]
     try:
-        builder = built.builder_class(name)
+        builder = find_builder(name)
     except DataError as error:
         raise DataError(f"{target} is not a folder, and {error}") from error
     if builder.generated() is None:

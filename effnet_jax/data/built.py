@@ -5,7 +5,6 @@ the old set, the new one or none, never a part of one.
 """
 
 import contextlib
-import importlib
 import json
 import logging
 import multiprocessing
@@ -16,14 +15,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from effnet_jax.data.builders import Builder, Form
 from effnet_jax.data.folders import EXTENSIONS, FOLDERS
 from effnet_jax.data.problems import DataError
-from effnet_jax.storage.files import held
-
-if TYPE_CHECKING:
-    from tfds_builders.base import PairsBuilder, PairsConfig
+from effnet_jax.storage.files import held, replacing
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +28,7 @@ _STAMP = "source_files.json"  # sizes and times of the source files when they we
 _UNFINISHED = "incomplete."  # the prefix that TFDS, too, gives to what is not done
 
 
-def builder_class(dataset: str) -> "type[PairsBuilder]":
-    """The TFDS builder of a data set, by name without configuration."""
-    import tfds_builders
-
-    if dataset not in tfds_builders.DATASETS:
-        raise DataError(f"there is no data set {dataset!r}; there are {', '.join(tfds_builders.DATASETS)}")
-    return importlib.import_module(f"tfds_builders.{dataset}.{dataset}_dataset_builder").Builder
-
-
-def set_directory(builder: "type[PairsBuilder]", config: "PairsConfig | None", tfds_dir: Path) -> Path:
+def set_directory(builder: type[Builder], config: Form | None, tfds_dir: Path) -> Path:
     """Where TFDS keeps a built set: `<tfds_dir>/<data set>[/<configuration>]/<version>`."""
     name = tfds_dir / builder.name
     return (name / config.name if config else name) / str(builder.VERSION)
@@ -65,9 +53,7 @@ def read_description(directory: Path) -> dict[str, Any] | None:
     return described if whole else None
 
 
-def ensure_built(
-    builder: "type[PairsBuilder]", config: "PairsConfig | None", source: Path | None, tfds_dir: Path
-) -> Path:
+def ensure_built(builder: type[Builder], config: Form | None, source: Path | None, tfds_dir: Path) -> Path:
     """Build a set unless it is whole and matches its source; returns its directory.
 
     Args:
@@ -149,12 +135,12 @@ class Records:
         return sketches, photos
 
 
-def _new_builder(builder, config, root: Path) -> "PairsBuilder":
+def _new_builder(builder: type[Builder], config: Form | None, root: Path) -> Builder:
     with _quiet_tfds():
         return builder(data_dir=root, config=config, file_format="array_record")
 
 
-def _matches(builder, config, source: Path | None, directory: Path) -> bool:
+def _matches(builder: type[Builder], config: Form | None, source: Path | None, directory: Path) -> bool:
     described = read_description(directory)
     if described is None:
         return False
@@ -186,7 +172,7 @@ def _stamp(source: Path) -> dict[str, Any]:
     return {"source": str(source.resolve()), "extensions": list(EXTENSIONS), "files": sorted(files)}
 
 
-def _build(builder, config, source: Path | None, directory: Path, making: "PairsBuilder") -> None:
+def _build(builder: type[Builder], config: Form | None, source: Path | None, directory: Path, making: Builder) -> None:
     import tensorflow_datasets as tfds
 
     start = time.perf_counter()
@@ -241,6 +227,5 @@ def _read_json(path: Path) -> Any:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex[:8]}_{path.name}")
-    unfinished.write_text(json.dumps(value))
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(value))

@@ -5,11 +5,12 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int, Integer, UInt8
 
+from effnet_jax.config import CacheMode
 from effnet_jax.data import cache_files
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.data.split import Split
@@ -17,8 +18,8 @@ from effnet_jax.runtime import memory
 from effnet_jax.runtime.progress import in_threads, track
 
 Role = Literal["sketch", "photo"]
-ROLES: tuple[Role, ...] = ("sketch", "photo")
-MODES = ("auto", "ram", "disk", "none")
+ROLES: tuple[Role, ...] = get_args(Role)
+MODES = get_args(CacheMode)
 
 log = logging.getLogger(__name__)
 

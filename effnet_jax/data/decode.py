@@ -2,12 +2,16 @@
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
+
+T = TypeVar("T")
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 """What Pillow may try. Its other readers are left out: some of them start programs."""
@@ -46,7 +50,7 @@ class DecodeError(ValueError):
 
 
 @dataclass(frozen=True)
-class Encoding:
+class PictureFormat:
     """How a picture is stored.
 
     Attributes:
@@ -103,7 +107,7 @@ def rgb_of_pillow(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
         raise DecodeError("damaged", f"a Pillow image of {size} pixels, mode {image.mode}: {error}") from error
 
 
-def decode_and_inspect(file: bytes | str | os.PathLike[str]) -> tuple[UInt8[np.ndarray, "h w 3"], Encoding]:
+def decode_and_inspect(file: bytes | str | os.PathLike[str]) -> tuple[UInt8[np.ndarray, "h w 3"], PictureFormat]:
     """Decode a picture as `decode_rgb` does, and tell how it was stored.
 
     Raises:
@@ -111,15 +115,15 @@ def decode_and_inspect(file: bytes | str | os.PathLike[str]) -> tuple[UInt8[np.n
     """
     data, name = _read(file)
 
-    def use(image: Image.Image) -> tuple[np.ndarray, Encoding]:
-        encoding = Encoding(
+    def use(image: Image.Image) -> tuple[np.ndarray, PictureFormat]:
+        stored = PictureFormat(
             format=image.format or "",
             mode=image.mode,
             transparent=_shows_paper(image),
             orientation=_orientation(image),
             frames=getattr(image, "n_frames", 1),
         )
-        return np.array(_upright(_flatten(image), encoding.orientation)), encoding
+        return np.array(_upright(_flatten(image), stored.orientation)), stored
 
     return _with_pillow(data, name, use)
 
@@ -145,7 +149,7 @@ def encode_png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
     return stream.getvalue()
 
 
-def _read(file):
+def _read(file: bytes | str | os.PathLike[str]) -> tuple[bytes, str]:
     if isinstance(file, bytes | bytearray | memoryview):
         data, name = bytes(file), f"{len(file)} bytes"
     else:
@@ -155,7 +159,7 @@ def _read(file):
     return data, name
 
 
-def _with_pillow(data, name, use, load=True):
+def _with_pillow(data: bytes, name: str, use: Callable[[Image.Image], T], load: bool = True) -> T:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:

@@ -3,12 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-FILTERS = ("bilinear", "bicubic")  # of Pillow, which is imported where it is used: a step needs none of it
+from effnet_jax.config import Resample
+
+FILTERS = get_args(Resample)  # of Pillow, which is imported where it is used: a step needs none of it
 SOURCE_SCALE = {"a0": 1.0, "a1": 1.2, "a2": 1.2}  # edge of the resized source over the edge that the encoder sees
 
 
@@ -38,7 +40,7 @@ class Preprocessing:
         for name in ("mean", "std"):
             values = getattr(self, name)
             if not isinstance(values, tuple) or len(values) != 3 or not all(map(_is_number, values)):
-                problems.append(f"{name}={values!r} needs three finite numbers, one a channel")
+                problems.append(f"{name}={values!r} needs three finite numbers, one per channel")
             elif name == "std" and min(values) <= 0:
                 problems.append(f"std={values!r} must be above 0 in each channel")
         if self.resample not in FILTERS:

@@ -26,7 +26,7 @@ _PLURAL = {"photo": "photos", "sketch": "sketches"}
 
 
 @dataclass(frozen=True)
-class Archive:
+class QmulArchive:
     """The parts of an archive.
 
     Attributes:
@@ -84,7 +84,7 @@ def _whole(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is damaged or cut off ({error}); fetch it again") from error
 
 
-def find_parts(files: Files) -> Archive:
+def find_parts(files: Files) -> QmulArchive:
     """Find lists, photos and sketches by their contents.
 
     Raises:
@@ -113,7 +113,7 @@ def find_parts(files: Files) -> Archive:
         if not kept:
             raise DataError(f"no {what} of the lists are in the archive; it holds {_overview(files)}")
         found.append(f"{what}: {len(kept)} files in {folder}")
-    return Archive(lists, photos, sketches, tuple(found), tuple(_lacking(lists, photos, sketches)))
+    return QmulArchive(lists, photos, sketches, tuple(found), tuple(_lacking(lists, photos, sketches)))
 
 
 def _wanted(path: Path | PurePosixPath) -> bool:
@@ -142,7 +142,7 @@ def _find_lists(files: Files) -> tuple[dict[tuple[str, str], list[str]], list[st
 
 
 def _names(text: bytes) -> list[str]:
-    """The stems a list names: one a line, with or without folder and extension, under any line ending."""
+    """The stems a list names: one per line, with or without folder and extension, under any line ending."""
     lines = [line.strip().replace("\\", "/") for line in text.decode("utf-8-sig", "replace").splitlines()]
     return list(dict.fromkeys(_stem(PurePosixPath(line)) for line in lines if line))
 
@@ -177,7 +177,12 @@ def _best_folder(
     return best, {stem: path for stem, path in (folders[best] if best is not None else {}).items() if stem in names}
 
 
-def _lacking(lists: Mapping[tuple[str, str], Sequence[str]], photos: Mapping, sketches: Mapping) -> Iterator[str]:
+def _lacking(
+    lists: Mapping[tuple[str, str], Sequence[str]],
+    photos: Mapping[str, PurePosixPath],
+    sketches: Mapping[str, PurePosixPath],
+) -> Iterator[str]:
+    """Sentences on what the lists name and the archive does not hold, or what contradicts itself."""
     for role, there in (("photo", photos), ("sketch", sketches)):
         for split in SPLITS:
             yield from (f"{role} without a file: {name} ({split})" for name in lists[role, split] if name not in there)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from effnet_jax.data.decode import DecodeError, decode_rgb, encode_png
 from effnet_jax.data.folders import FOLDERS
 from effnet_jax.data.problems import DataError
-from effnet_jax.data.qmul_archive import SPLITS, Archive, Files, find_parts, open_archive, photo_of
+from effnet_jax.data.qmul_archive import SPLITS, Files, QmulArchive, find_parts, open_archive, photo_of
 from effnet_jax.runtime.progress import in_threads, track
 from effnet_jax.storage.files import new_folder
 
@@ -24,7 +24,7 @@ def prepare_qmul_v2(
     *,
     size: int = SIZE,
     allow_missing: bool = False,
-) -> tuple[Archive, dict[str, tuple[int, int]]]:
+) -> tuple[QmulArchive, dict[str, tuple[int, int]]]:
     """Write an archive in the layout of all data sets: sketches drawn on white, photos byte for byte.
 
     Args:
@@ -68,7 +68,7 @@ def _not_whole(archive: str | os.PathLike[str], lacking: Sequence[str]) -> str:
     return f"{archive} is not whole:\n{listed}\nFetch it again; --allow-missing (allow_missing) leaves these out."
 
 
-def _jobs(parts: Archive) -> tuple[list[tuple[PurePosixPath, str]], list[str]]:
+def _jobs(parts: QmulArchive) -> tuple[list[tuple[PurePosixPath, str]], list[str]]:
     """Each file that is wanted with its name in the layout without extension; the sketches whose photo is left out."""
     jobs, without_photo = [], []
     for split in SPLITS:
@@ -91,10 +91,12 @@ def _jobs(parts: Archive) -> tuple[list[tuple[PurePosixPath, str]], list[str]]:
     return jobs, without_photo
 
 
-def _write(path: PurePosixPath, target: str, files: Files, folder: Path, render) -> str:
+def _write(
+    path: PurePosixPath, target: str, files: Files, folder: Path, render: Callable[[bytes], bytes] | None
+) -> str:
     """Write one picture; returns what is wrong with it, or nothing."""
     data = files[path]()
-    if path.suffix.lower() != ".svg":
+    if render is None or path.suffix.lower() != ".svg":
         (folder / f"{target}{path.suffix}").write_bytes(data)
         return ""
     try:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from effnet_jax.data.decode import DecodeError, Encoding, decode_and_inspect
+from effnet_jax.data.decode import DecodeError, PictureFormat, decode_and_inspect
 from effnet_jax.doctor.findings import Finding
 from effnet_jax.doctor.listing import PHOTO, SKETCH, DataFile
 
@@ -60,7 +60,7 @@ def _size_of(error: DecodeError) -> str:
     return error.detail.partition(" has ")[2].partition(";")[0]
 
 
-def _remarks(file: DataFile, image: Image.Image, encoding: Encoding) -> list[tuple[str, str]]:
+def _remarks(file: DataFile, image: Image.Image, encoding: PictureFormat) -> list[tuple[str, str]]:
     """Kinds and details, from how the file is stored to what it shows."""
     remarks = []
     suffix = "" if file.path is None else file.path.suffix.lower()

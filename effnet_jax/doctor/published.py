@@ -26,11 +26,11 @@ class Published:
 
 def published_counts(dataset: str) -> Published | None:
     """What the builder of a data set states; None where there is no such data set or nothing to hold it to."""
-    from effnet_jax.data.built import builder_class
+    from effnet_jax.data.builders import find_builder
     from effnet_jax.data.problems import DataError
 
     try:
-        builder = builder_class(dataset)
+        builder = find_builder(dataset)
     except DataError:
         return None
     configs = [config for config in builder.BUILDER_CONFIGS if getattr(config, "counts", None)]

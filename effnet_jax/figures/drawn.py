@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 from effnet_jax.config import Config
+from effnet_jax.data.loading import load_splits
 from effnet_jax.data.split import Split
 from effnet_jax.encoders.encoders import Encoders
-from effnet_jax.experiment import load_splits
 from effnet_jax.figures.evaluated import Evaluated
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import AugmentConfig
-from effnet_jax.data.augment import AugmentOptions, augment, row_keys, source_size
+from effnet_jax.data.augment import augment, row_keys, source_size
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.stages.draws import IN_ENCODER, VIEW
 from effnet_jax.training.step import Batch
@@ -19,15 +19,6 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
     Each view draws its own augmentation, keyed by the row's position in the endless stream, so that the draw depends
     neither on the number of hosts nor on the rows beside it.
     """
-    options = AugmentOptions(
-        fill=config.fill,
-        max_angle=config.max_angle,
-        mirror=config.mirror,
-        crop_area=config.crop_area,
-        crop_ratio=config.crop_ratio,
-        crop_mirror=config.crop_mirror,
-        jitter=config.jitter,
-    )
 
     def views(domain: str, batch: Batch, key: Key[Array, ""], wanted: Sequence[int]) -> list[Float[Array, "b h w 3"]]:
         names = getattr(config, f"{domain}_views")
@@ -37,7 +28,7 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
                 batch[f"{domain}_{source_size(names[i], preprocessing.image_size)}"],
                 row_keys(key, batch["position"], VIEW[domain, i]),
                 preprocessing,
-                options,
+                config,
             )
             for i in wanted
         ]

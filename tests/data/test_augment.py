@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from effnet_jax.data.augment import VIEWS, AugmentOptions, augment, row_keys, source_size
+from effnet_jax.config import AugmentConfig
+from effnet_jax.data.augment import VIEWS, augment, row_keys, source_size
 from effnet_jax.data.preprocessing import Preprocessing, normalise
 
 SIZE = 20
@@ -23,7 +24,7 @@ def positions(count, start=0):
 
 def test_a0_is_the_image():
     source = images(3, "a0")
-    got = view_of("a0", source, row_keys(KEY, positions(3), 0), SMALL, AugmentOptions())
+    got = view_of("a0", source, row_keys(KEY, positions(3), 0), SMALL, AugmentConfig())
     np.testing.assert_allclose(got, source / 255, atol=1e-6)
 
 
@@ -33,9 +34,9 @@ def test_views_have_the_encoders_shape_and_scaling(view, size):
     edge = source_size(view, size)
     source = np.random.default_rng(0).integers(0, 256, (2, edge, edge, 3), np.uint8)
     keys = row_keys(KEY, positions(2), 0)
-    plain = view_of(view, source, keys, Preprocessing(image_size=size), AugmentOptions())
+    plain = view_of(view, source, keys, Preprocessing(image_size=size), AugmentConfig())
     half = Preprocessing(image_size=size, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.1))
-    scaled = view_of(view, source, keys, half, AugmentOptions())
+    scaled = view_of(view, source, keys, half, AugmentConfig())
     assert plain.shape == (2, size, size, 3) and plain.dtype == jnp.float32
     assert plain.min() >= 0 and plain.max() <= 1
     np.testing.assert_allclose(scaled, (plain - jnp.asarray(half.mean)) / jnp.asarray(half.std), atol=1e-5)
@@ -43,7 +44,7 @@ def test_views_have_the_encoders_shape_and_scaling(view, size):
 
 @pytest.mark.parametrize("view", ("a1", "a2"))
 def test_a_row_does_not_depend_on_its_batch(view):
-    source, options = images(12, view), AugmentOptions()
+    source, options = images(12, view), AugmentConfig()
     tolerance = 0 if view == "a1" else 1e-5  # the draws are the same; float32 rounding differs between programs
     together = np.asarray(view_of(view, source, row_keys(KEY, positions(12, 50), 1), SMALL, options))
     for rows in (slice(0, 6), slice(6, 12), slice(4, 5)):  # two hosts; a batch of one
@@ -67,7 +68,7 @@ def test_keys_of_the_last_positions_are_fine():
 
 def test_sketch_and_photo_draw_independently():
     source = np.repeat(images(1), 300, axis=0)
-    options = AugmentOptions(max_angle=0.0, mirror=0.5)
+    options = AugmentConfig(max_angle=0.0, mirror=0.5)
     plain = normalise(source[0][2:22, 2:22], SMALL)
     flips = []
     for branch in (0, 1):
@@ -80,7 +81,7 @@ def test_sketch_and_photo_draw_independently():
 def test_a1_mirrors_as_often_as_asked(mirror):
     count = 2000
     source = np.repeat(images(1), count, axis=0)
-    options = AugmentOptions(max_angle=0.0, mirror=mirror)
+    options = AugmentConfig(max_angle=0.0, mirror=mirror)
     views = np.asarray(view_of("a1", source, row_keys(KEY, positions(count), 0), SMALL, options))
     plain = np.asarray(normalise(source[0][2:22, 2:22], SMALL))
     same = np.isclose(views, plain, atol=1e-6).all(axis=(1, 2, 3))
@@ -94,7 +95,7 @@ def test_a1_turns_within_the_angle_and_fills_with_the_colour():
     keys = row_keys(KEY, positions(400), 0)
     corners = {}
     for angle in (5.0, 30.0):
-        views = view_of("a1", source, keys, SMALL, AugmentOptions(fill=(255, 0, 128), max_angle=angle))
+        views = view_of("a1", source, keys, SMALL, AugmentConfig(fill=(255, 0, 128), max_angle=angle))
         levels = np.unique(np.round(np.asarray(views).reshape(-1, 3) * 255).astype(int), axis=0)
         assert {tuple(level) for level in levels} <= {(100, 100, 100), (255, 0, 128)}
         corners[angle] = float(np.mean(np.asarray(views)[..., 0] > 0.9))
@@ -114,31 +115,20 @@ def test_a1_turns_to_both_sides_alike():
 
 def test_a2_varies_crop_and_colour():
     source = np.repeat(images(1, "a2"), 64, axis=0)
-    views = np.asarray(view_of("a2", source, row_keys(KEY, positions(64), 0), SMALL, AugmentOptions()))
+    views = np.asarray(view_of("a2", source, row_keys(KEY, positions(64), 0), SMALL, AugmentConfig()))
     assert np.isfinite(views).all()
     assert len(np.unique(views.mean(axis=(1, 2, 3)).round(6))) == 64
-    quiet = AugmentOptions(crop_area=(1.0, 1.0), crop_ratio=(1.0, 1.0), crop_mirror=0.0, jitter=(0.0, 0.0, 0.0, 0.0))
+    quiet = AugmentConfig(crop_area=(1.0, 1.0), crop_ratio=(1.0, 1.0), crop_mirror=0.0, jitter=(0.0, 0.0, 0.0, 0.0))
     still = np.asarray(view_of("a2", source, row_keys(KEY, positions(64), 0), SMALL, quiet))
     np.testing.assert_allclose(still, still[:1].repeat(64, axis=0), atol=1e-6)
-
-
-@pytest.mark.parametrize(("options", "parts"), [
-    (dict(fill=(0, 0)), ["fill=(0, 0)"]), (dict(fill=(0, 0, 256), mirror=1.5), ["fill=(0, 0, 256)", "mirror=1.5"]),
-    (dict(max_angle=200.0), ["max_angle=200.0"]), (dict(crop_area=(0.0, 1.0)), ["crop_area"]),
-    (dict(crop_ratio=(2.0, 1.0)), ["crop_ratio"]), (dict(jitter=(0.4, 0.4, 0.4, 0.6)), ["jitter"]),
-    (dict(crop_mirror=-0.1), ["crop_mirror=-0.1"])])  # fmt: skip
-def test_impossible_options_are_refused(options, parts):
-    with pytest.raises(ValueError) as error:
-        AugmentOptions(**options)
-    assert all(part in str(error.value) for part in parts)
 
 
 def test_wrong_source_sizes_and_views_are_refused():
     keys = row_keys(KEY, positions(2), 0)
     with pytest.raises(ValueError, match=r"View a1 at 20 pixels starts from .*\(24, 24, 3\).*got \(20, 20, 3\)"):
-        augment("a1", jnp.asarray(images(2, "a0")), keys, SMALL)
+        augment("a1", jnp.asarray(images(2, "a0")), keys, SMALL, AugmentConfig())
     with pytest.raises(ValueError, match=r"'b0' is not known"):
-        augment("b0", jnp.asarray(images(2)), keys, SMALL)
+        augment("b0", jnp.asarray(images(2)), keys, SMALL, AugmentConfig())
 
 
 def test_generators_whose_numbers_depend_on_the_batch_are_refused():

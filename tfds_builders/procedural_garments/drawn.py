@@ -1,8 +1,12 @@
-"""The procedural garments as files in memory, drawn by several processes. No JAX, no TFDS."""
+"""The procedural garments as files in memory, drawn by several processes.
+
+Drawing needs neither JAX nor TFDS. A drawing process imports TFDS all the same, about a second once: it lies in
+tfds_builders, whose import registers the data sets.
+"""
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -31,7 +35,14 @@ def draw_garments(seed: int = 0, *, workers: int | None = None) -> tuple[dict[st
     Returns:
         The splits, and the PNG file behind each of their paths (which are names only). A picture's SHA-256 is that of
         its pixels: it does not change with the library that packs the PNG.
+
+    Raises:
+        ValueError: workers is negative.
     """
+    if workers is not None and workers < 0:
+        raise ValueError(
+            f"workers={workers}: give the number of drawing processes, 0 for none, or None for one per core"
+        )
     plan = split_plan(seed)
     jobs = [(seed, "photo", photo_id) for photo_ids in plan.photos.values() for photo_id in photo_ids]
     jobs += [(seed, "sketch", sketch.sketch_id) for sketches in plan.sketches.values() for sketch in sketches]
@@ -88,8 +99,8 @@ def _end_with_parent() -> None:
 
 def _draw(job: _Job) -> tuple[bytes, str]:
     seed, role, picture_id = job
-    draw: Callable = _garment_set(seed).photo if role == "photo" else _garment_set(seed).sketch
-    pixels = draw(picture_id)
+    drawing = _garment_set(seed)
+    pixels = drawing.photo(picture_id) if role == "photo" else drawing.sketch(picture_id)
     return encode_png(pixels), sha256(pixels.tobytes()).hexdigest()
 
 

@@ -6,7 +6,7 @@ from tfds_builders.base import Counts, PairsBuilder
 
 
 class Builder(PairsBuilder):
-    """297 chairs, one sketch a photo."""
+    """297 chairs, one sketch per photo."""
 
     HOMEPAGE = "https://www.eecs.qmul.ac.uk/~qian/Project_cvpr16.html"
     COUNTS: ClassVar[Counts] = {"train": (200, 200), "test": (97, 97)}

@@ -9,12 +9,15 @@ _ALL: Counts = {"train": (1207, 304), "test": (115, 115)}
 
 
 class Builder(PairsBuilder):
-    """419 shoes, one sketch a photo; three more sketches for nearly every training photo."""
+    """419 shoes, one sketch per photo; three more sketches for nearly every training photo."""
 
     HOMEPAGE = "https://www.eecs.qmul.ac.uk/~qian/Project_cvpr16.html"
     BUILDER_CONFIGS: ClassVar[list[PairsConfig]] = [
         PairsConfig(
-            name="single", description="The official set: the sketches tagged 1, one a photo.", tag="1", counts=_SINGLE
+            name="single",
+            description="The official set: sketches tagged 1, one per photo.",
+            tag="1",
+            counts=_SINGLE,
         ),
         PairsConfig(
             name="all",

@@ -22,18 +22,21 @@ class Builder(PairsBuilder):
         "tfds_builders/sketch_photo_folder/README.md has the rules."
     )
 
+    @classmethod
+    def forms(cls, form: str, source: Path, split_seed: int) -> list[PairsConfig | None]:
+        """The form that belongs to one folder: its name and a hash of its path keep different folders apart.
 
-def folder_configs(source: Path | str, *, split_seed: int = 0) -> list[PairsConfig]:
-    """The form that belongs to one folder: its name and a hash of its path keep different folders apart.
-
-    The seed is part of the name only where the folder has no test part for it to matter. Of a folder that is gone this
-    is not known: then both are returned.
-    """
-    path = Path(source).expanduser().resolve()
-    readable = re.sub(r"[^A-Za-z0-9-]+", "-", path.name).strip("-")[:40] or "folder"
-    whole = f"{readable}_{hashlib.sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
-    names = [whole, f"{whole}_seed{split_seed}"]
-    if path.is_dir():
-        has_test = any((path / folder).is_dir() for folder in FOLDERS["test"])
-        names = names[:1] if has_test else names[1:]
-    return [PairsConfig(name=name, description="A folder of the user's own.", split_seed=split_seed) for name in names]
+        The seed is part of the name only where the folder has no test part for it to matter. Of a folder that is gone
+        this is not known: then both are given.
+        """
+        if form:
+            return super().forms(form, source, split_seed)
+        path = Path(source).expanduser().resolve()
+        readable = re.sub(r"[^A-Za-z0-9-]+", "-", path.name).strip("-")[:40] or "folder"
+        whole = f"{readable}_{hashlib.sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:10]}"
+        names = [whole, f"{whole}_seed{split_seed}"]
+        if path.is_dir():
+            has_test = any((path / folder).is_dir() for folder in FOLDERS["test"])
+            names = names[:1] if has_test else names[1:]
+        description = "A folder of the user's own."
+        return [PairsConfig(name=name, description=description, split_seed=split_seed) for name in names]

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,44 @@ import pytest
 
 from effnet_jax.data.decode import decode_rgb
 from tfds_builders.procedural_garments import drawn
+from tfds_builders.procedural_garments.garments import GENERATOR_SHA256, split_plan
+
+
+def digest(splits, files):
+    """SHA-256 over split, role, id and pixels: photos of train, its sketches, photos of test, its sketches."""
+    total = hashlib.sha256()
+    for name, split in splits.items():
+        named = [("photo", photo.photo_id, photo.path) for photo in split.photos]
+        named += [("sketch", sketch.sketch_id, sketch.path) for sketch in split.sketches]
+        for role, file_id, path in named:
+            total.update(f"{name} {role} {file_id}\n".encode())
+            total.update(decode_rgb(files[path]).tobytes())
+    return total.hexdigest()
+
+
+@pytest.mark.slow
+def test_the_whole_set_is_settled():
+    splits, files = drawn.draw_garments()
+    assert len(files) == 1700
+    assert digest(splits, files) == GENERATOR_SHA256
+
+
+def test_the_number_of_workers_changes_nothing(monkeypatch):
+    whole = split_plan(0)
+    photos = {"train": whole.photos["train"][:6], "test": whole.photos["test"][:3]}
+    sketches = {"train": whole.sketches["train"][:10], "test": whole.sketches["test"][:5]}
+    monkeypatch.setattr(drawn, "split_plan", lambda seed: replace(whole, photos=photos, sketches=sketches))
+    here, there = (drawn.draw_garments(workers=workers) for workers in (0, 2))
+    assert digest(*here) == digest(*there)
+    splits, files = here
+    assert [(name, len(s.photos), len(s.sketches)) for name, s in splits.items()] == [("train", 6, 10), ("test", 3, 5)]
+    assert [path.parent.name for path in files] == ["photo"] * 9 + ["sketch"] * 15
+    assert all(s.sketch_id == f"{s.photo_id}_{s.tag}" for split in splits.values() for s in split.sketches)
+
+
+def test_refuses_negative_workers():
+    with pytest.raises(ValueError, match="workers=-1"):
+        drawn.draw_garments(workers=-1)
 
 
 def test_processes_draw_what_this_process_draws():

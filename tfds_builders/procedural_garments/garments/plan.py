@@ -64,7 +64,7 @@ def split_plan(
         seed: of everything.
         train_photos: number of photos for training.
         test_photos: number of photos for testing.
-        train_sketches: at least one a photo, at most one a photo and designer.
+        train_sketches: at least one per photo, at most one per photo and designer.
         test_sketches: as for training.
 
     Raises:
@@ -73,7 +73,7 @@ def split_plan(
     for name, photos, sketches in (("train", train_photos, train_sketches), ("test", test_photos, test_sketches)):
         if not photos <= sketches <= NUM_DESIGNERS * photos:
             raise ValueError(
-                f"{sketches} {name} sketches of {photos} photos: choose between {photos} (one a photo) and "
+                f"{sketches} {name} sketches of {photos} photos: choose between {photos} (one per photo) and "
                 f"{NUM_DESIGNERS * photos} (every designer draws every photo)"
             )
     total = train_photos + test_photos

@@ -8,13 +8,9 @@ import pytest
 from PIL import Image
 
 from tfds_builders.procedural_garments import garments
-from tfds_builders.procedural_garments.garments import GENERATOR_SHA256, GarmentSet, digest, generate, split_plan
+from tfds_builders.procedural_garments.garments import GarmentSet, draw_photo, draw_sketch, split_plan
 
 FIRST = "71907b325eb0a616b05f92e7e00d6028b57e96f78b8bd82d59bea09ae5b9bf1b"
-
-
-def small_plan():
-    return split_plan(0, train_photos=6, test_photos=3, train_sketches=10, test_sketches=5)
 
 
 def test_first_pictures_are_settled():
@@ -27,34 +23,15 @@ def test_first_pictures_are_settled():
     assert total.hexdigest() == FIRST
 
 
-@pytest.mark.slow
-def test_the_whole_set_is_settled():
-    pictures = list(generate(0))
-    assert len(pictures) == 1700
-    assert digest(iter(pictures)) == GENERATOR_SHA256
-
-
-def test_the_number_of_workers_changes_nothing():
-    here, there = (list(garments._generate(small_plan(), workers)) for workers in (0, 2))
-    assert digest(iter(here)) == digest(iter(there))
-    assert [(p.split, p.role) for p in here] == (
-        [("train", "photo")] * 6 + [("train", "sketch")] * 10 + [("test", "photo")] * 3 + [("test", "sketch")] * 5
-    )
-    assert all(p.id == (p.photo_id if p.role == "photo" else f"{p.photo_id}_{p.tag}") for p in here)
-
-
-def test_random_access_gives_what_generate_gives():
+def test_random_access_gives_what_is_planned():
     drawn = pickle.loads(pickle.dumps(GarmentSet(0)))
-    first = next(iter(generate(0, workers=0)))
-    assert (first.split, first.role, first.tag) == ("train", "photo", "")
-    np.testing.assert_array_equal(drawn.photo(first.id), first.pixels)
+    first, planned = drawn.plan.photos["train"][0], drawn.plan.sketches["train"][0]
+    garment = split_plan(0).garments[first]
+    np.testing.assert_array_equal(drawn.photo(first), draw_photo(garment))
+    assert planned.photo_id == first
+    np.testing.assert_array_equal(drawn.sketch(planned.sketch_id), draw_sketch(garment, planned.designer, 0))
     with pytest.raises(KeyError):
         drawn.photo("99999")
-
-
-def test_refuses_negative_workers():
-    with pytest.raises(ValueError, match="workers=-1"):
-        generate(0, workers=-1)
 
 
 def test_worker_code_imports_neither_jax_nor_tensorflow():
