@@ -7,7 +7,7 @@ from effnet_jax.models.attention import ATTENTION
 from effnet_jax.models.backbone import size_problem
 from effnet_jax.models.encoder import POOLING
 from effnet_jax.models.mstr import recycling_problem
-from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS
+from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS, preset_of
 
 PROTOCOLS = ("encoder", "rerank", "all_pairs", "paired")
 
@@ -18,7 +18,7 @@ def impossible(config: Config) -> list[str]:
         config.data, config.augment, config.model, config.trsm, config.loss, config.optim, config.train, config.eval,
     )  # fmt: skip
     preset = BACKBONES.get(model.backbone)
-    width = model.width or (preset.width if preset else 0)
+    width = preset_of(model).width if preset else 0
     rules = [
         _one_of("data.resample", data.resample, ("bilinear", "bicubic")),
         _one_of("data.cache", data.cache, ("auto", "ram", "disk", "none")),
@@ -121,7 +121,7 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
             known = field.name in preset.adjustable or value == field.default
             own = ", ".join(preset.adjustable) or "none of such fields"
             rules.append((known, f"model.{field.name}={value!r} has no meaning for {name}, which has {own}"))
-    width, heads = model.width or preset.width, model.heads or preset.heads
+    width, heads = preset_of(model).width, preset_of(model).heads
     rules.append((
         preset.heads == 0 or heads <= 0 or width % heads == 0,
         f"the token width {width} must be a multiple of the number of heads {heads} (model.width, model.heads)",
@@ -142,7 +142,10 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
             f"not {name} with {model.pooling or preset.pooling}",
         ))  # fmt: skip
         edge = model.image_size // max(model.patch_size, 1)
-        rules.append((not (problem := recycling_problem(width, edge)), f"model.token_recycling: {problem}"))
+        problem = recycling_problem(width, edge, model.recycling_heads, as_published=model.recycling_as_published)
+        own = f"recycling_heads={model.recycling_heads}, recycling_as_published={model.recycling_as_published}"
+        rules.append((not problem, f"model.token_recycling ({own}): {problem}"))
+        rules.append((model.recycling_hidden > 0, f"model.recycling_hidden={model.recycling_hidden} must be above 0"))
     rules.append((
         model.pooling != "cls" or preset.pooling == "cls",
         f"model.pooling='cls' needs a CLS token, which {name} does not have; its own is {preset.pooling}",

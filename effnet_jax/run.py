@@ -13,7 +13,7 @@ import numpy as np
 from effnet_jax.config import Config, ConfigError, Settings
 from effnet_jax.experiment import Experiment, prepare
 from effnet_jax.models.attention import choose_attention
-from effnet_jax.models.vit import PRESETS
+from effnet_jax.models.presets import preset_of
 from effnet_jax.reporting import report
 from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations
 from effnet_jax.retrieval.metrics import reciprocal_rank
@@ -123,7 +123,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
         ) as log,
         profiled(train_step, config.log.profile_steps, start, experiment.workdir) as train_step,
     ):
-        if config.log.progress and config.model.backbone in PRESETS:
+        if config.log.progress and preset_of(config.model).family == "vit":
             log.say(describe_attention(config))
         return fit(
             state,
@@ -143,8 +143,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
 
 def describe_attention(config: Config) -> str:
     """Say which attention a ViT takes, and why."""
-    width, _, heads = PRESETS[config.model.backbone]
-    width, heads = config.model.width or width, config.model.heads or heads
+    width, heads = preset_of(config.model).width, preset_of(config.model).heads
     tokens = 1 + (config.model.image_size // config.model.patch_size) ** 2
     name, why = choose_attention(config.model.attention, config.model.dtype, tokens, heads, width // heads)
     return f"attention: {name} ({why})"

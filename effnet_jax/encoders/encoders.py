@@ -23,10 +23,10 @@ from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.preprocessing import Preprocessing, normalise
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
+from effnet_jax.models.trees import nest
 from effnet_jax.retrieval.scores import NORM_FLOOR
 from effnet_jax.runtime.sharding import batch_sharded, make_mesh, put_batch, replicated
 from effnet_jax.storage.files import replacing
-from effnet_jax.weights.names.targets import nest
 
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"

@@ -10,8 +10,8 @@ from jaxtyping import Array
 
 from effnet_jax.config import Config, ModelConfig
 from effnet_jax.models.effnet import make_functional
+from effnet_jax.models.presets import preset_of
 from effnet_jax.models.trsm import FunctionalTRSM
-from effnet_jax.models.vit import PRESETS
 from effnet_jax.stages.trsm.trsm_objective import TOKENS, init_trsm_variables, make_trsm_objective, uses_augmented_view
 
 BACKWARD = 2  # forward passes: the products for the gradients of inputs and of weights
@@ -92,10 +92,10 @@ def image_flops(model: ModelConfig) -> float:
 
     The formula counts matrix products only, and the backward pass as twice the forward pass.
     """
-    if model.backbone not in PRESETS or model.token_recycling or model.stem != "linear":
+    preset = preset_of(model)
+    if preset.family != "vit" or model.token_recycling or model.stem != "linear":
         return counted_image_flops(model)
-    width, blocks, _ = PRESETS[model.backbone]
-    d, depth = model.width or width, model.depth or blocks
+    d, depth = preset.width, preset.depths[0]
     patches = (model.image_size // model.patch_size) ** 2
     n = patches + 1
     layers = 4 * d * d + 2 * MLP_RATIO * d * d  # qkv and proj, then the MLP: multiply-adds a token
