@@ -135,6 +135,11 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
             whole,
             f"model.image_size={model.image_size} must be a positive multiple of model.patch_size={model.patch_size}",
         ))  # fmt: skip
+    for field in ("recycling_heads", "recycling_hidden", "recycling_as_published"):
+        rules.append((
+            model.token_recycling or getattr(model, field) == getattr(ModelConfig, field),
+            f"model.{field}={getattr(model, field)!r} has no meaning without model.token_recycling",
+        ))  # fmt: skip
     if model.token_recycling:
         rules.append((
             preset.pooling == "cls" and model.pooling in ("", "cls"),
