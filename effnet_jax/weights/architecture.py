@@ -140,8 +140,12 @@ def agrees(config: ModelConfig, found: Recognised, where: str) -> None:
     fields = architecture(found, where)
     told = ModelConfig(**fields)
     own, stated = preset_of(told), preset_of(config)
-    names = ("family", "bottleneck", "width", "depths")
-    sizes = {name.removesuffix("s"): (getattr(own, name), getattr(stated, name)) for name in names}
+    sizes: dict[str, tuple[Any, Any]] = {
+        "backbone": (own.family, stated.family),
+        "bottleneck": (own.bottleneck, stated.bottleneck),
+        "width": (own.width, stated.width),
+        "depth": (own.depths, stated.depths),
+    }
     for name in ("patch_size", "image_size", "stem") if own.family == "vit" else ():
         sizes[name] = (getattr(told, name), getattr(config, name))
     if "embedding_size" in fields:

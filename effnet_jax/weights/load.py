@@ -28,6 +28,7 @@ from effnet_jax.weights.sources import read_source
 __all__ = ["WeightsError", "find_weights", "load_encoder", "load_encoders", "load_trsm"]
 
 log = logging.getLogger(__name__)
+DOMAINS = {"encoder": "", "sketch_encoder": "sketch", "photo_encoder": "photo"}  # of the encoders of a model
 HUB_PREFIX = "timm/"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt")
 
@@ -62,8 +63,7 @@ def load_encoders(config: ModelConfig, params: Tree, batch_stats: Tree) -> tuple
         )
     loaded, statistics = dict(params), dict(batch_stats)
     for name in params:
-        domain = name.removesuffix("encoder").removesuffix("_")
-        weights = by_domain.get(domain) or by_domain.get("photo") or source.encoders[0]
+        weights = by_domain.get(DOMAINS[name]) or by_domain.get("photo") or source.encoders[0]
         tree, stats = _fit(weights, config, params[name], batch_stats.get(name) or {})
         if RECYCLING in tree:  # of the authors' MSTR there is a part
             tree[RECYCLING] = {**params[name][RECYCLING], **tree[RECYCLING]}
