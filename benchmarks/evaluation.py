@@ -19,7 +19,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs r
 import jax
 import jax.numpy as jnp
 import numpy as np
-from train_step import OURS, PRESETS, mlp_shapes, product_speed, sizes, take_turns
+from train_step import OURS, VITS, mlp_shapes, product_speed, sizes, take_turns
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing, normalise
@@ -62,7 +62,7 @@ def torch_side(config: ModelConfig, images: Images, truth: np.ndarray, batch: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="vit_tiny", choices=sorted(PRESETS))
+    parser.add_argument("--backbone", default="vit_tiny", choices=VITS)
     parser.add_argument("--sketches", type=int, default=275)
     parser.add_argument("--photos", type=int, default=120)
     parser.add_argument("--size", type=int, default=224)

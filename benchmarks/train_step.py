@@ -35,7 +35,7 @@ import numpy as np
 from effnet_jax.config import Config, ModelConfig, TrainConfig
 from effnet_jax.data.preprocessing import Preprocessing, source_size
 from effnet_jax.models.effnet import make_functional
-from effnet_jax.models.vit import PRESETS
+from effnet_jax.models.presets import BACKBONES, preset_of
 from effnet_jax.runs.state import make_state
 from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated
 from effnet_jax.stages.alignment.alignment_flops import step_flops
@@ -45,6 +45,7 @@ from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.step import make_train_step
 
 OURS = "effnet_jax"
+VITS = sorted(name for name, preset in BACKBONES.items() if preset.family == "vit")
 
 
 def make_batch(pairs: int, size: int) -> dict[str, np.ndarray]:
@@ -103,8 +104,8 @@ def torch_side(config: Config, batch: dict[str, np.ndarray], variant: str) -> Ca
 
 def sizes(model: ModelConfig) -> tuple[int, int, int]:
     """Width, depth and heads of a backbone."""
-    width, depth, heads = PRESETS[model.backbone]
-    return model.width or width, model.depth or depth, model.heads or heads
+    preset = preset_of(model)
+    return preset.width, preset.depths[0], preset.heads
 
 
 def mlp_shapes(model: ModelConfig, pairs: int) -> list[tuple[int, int, int]]:
@@ -211,7 +212,7 @@ def alone(arguments: list[str], variants: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="vit_tiny", choices=sorted(PRESETS))
+    parser.add_argument("--backbone", default="vit_tiny", choices=VITS)
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--depth", type=int, default=0, help="blocks; 0 = the backbone's")

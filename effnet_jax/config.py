@@ -106,6 +106,9 @@ class ModelConfig:
     pooling: Pooling = ""  # feature: cls, or mean, max, all of the patch tokens; "" = the backbone's, ViT: cls (paper)
     drop_path: float = 0.1  # Swin, ConvNeXt: rows lose the last block at this rate in training, others less; paper: 0.1
     token_recycling: bool = False  # ViT: MSTR mixes tokens at three scales into what the head sees
+    recycling_heads: int = 8  # attention heads of MSTR's transformers; must divide the token width
+    recycling_hidden: int = 2048  # hidden width of the networks of MSTR's transformers
+    recycling_as_published: bool = False  # MSTR as its code does it, not as described: scores depend on the batch
     embedding_size: int = 512  # width of the compared embedding
     shared_encoders: bool = False  # one encoder, backbone and head, for both domains; paper: two
     weights: str = "auto"  # a file, timm/NAME.TAG, none, or auto: what is usual for the backbone; paper: ImageNet

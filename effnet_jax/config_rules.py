@@ -6,7 +6,7 @@ from typing import get_args
 from effnet_jax.config import Config, EvalProtocol, ModelConfig, ViewName
 from effnet_jax.models.backbone import size_problem
 from effnet_jax.models.mstr import recycling_problem
-from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS
+from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS, preset_of
 
 
 def impossible(config: Config) -> list[str]:
@@ -15,7 +15,7 @@ def impossible(config: Config) -> list[str]:
         config.data, config.augment, config.model, config.trsm, config.loss, config.optim, config.train, config.eval,
     )  # fmt: skip
     preset = BACKBONES.get(model.backbone)
-    width = model.width or (preset.width if preset else 0)
+    width = preset_of(model).width if preset else 0
     rules = [
         (preset is not None, f"model.backbone={model.backbone!r} is not known; choose one of {', '.join(BACKBONES)}"),
         (0 <= data.validation_share <= 0.5, f"data.validation_share={data.validation_share} must lie in 0..0.5"),
@@ -106,7 +106,7 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
             known = field.name in preset.adjustable or value == field.default
             own = ", ".join(preset.adjustable) or "none of such fields"
             rules.append((known, f"model.{field.name}={value!r} has no meaning for {name}, which has {own}"))
-    width, heads = model.width or preset.width, model.heads or preset.heads
+    width, heads = preset_of(model).width, preset_of(model).heads
     rules.append((
         preset.heads == 0 or heads <= 0 or width % heads == 0,
         f"the token width {width} must be a multiple of the number of heads {heads} (model.width, model.heads)",
@@ -122,6 +122,11 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
         ))  # fmt: skip
         halves = model.stem != "conv" or (model.patch_size >= 2 and model.patch_size.bit_count() == 1)
         rules.append((halves, f"model.patch_size={model.patch_size} must be a power of 2 above 1 for model.stem=conv"))
+    for field in ("recycling_heads", "recycling_hidden", "recycling_as_published"):
+        rules.append((
+            model.token_recycling or getattr(model, field) == getattr(ModelConfig, field),
+            f"model.{field}={getattr(model, field)!r} has no meaning without model.token_recycling",
+        ))  # fmt: skip
     if model.token_recycling:
         rules.append((
             preset.pooling == "cls" and model.pooling in ("", "cls"),
@@ -129,7 +134,10 @@ def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:
             f"not {name} with {model.pooling or preset.pooling}",
         ))  # fmt: skip
         edge = model.image_size // max(model.patch_size, 1)
-        rules.append((not (problem := recycling_problem(width, edge)), f"model.token_recycling: {problem}"))
+        problem = recycling_problem(width, edge, model.recycling_heads, as_published=model.recycling_as_published)
+        own = f"recycling_heads={model.recycling_heads}, recycling_as_published={model.recycling_as_published}"
+        rules.append((not problem, f"model.token_recycling ({own}): {problem}"))
+        rules.append((model.recycling_hidden > 0, f"model.recycling_hidden={model.recycling_hidden} must be above 0"))
     rules.append((
         model.pooling != "cls" or preset.pooling == "cls",
         f"model.pooling='cls' needs a CLS token, which {name} does not have; its own is {preset.pooling}",

@@ -38,6 +38,7 @@ def convert(
     written can be given as --config.model.weights, and timm reads it too. Where a model has an encoder for sketches and
     one for photos, give the folder that holds the two files.
     """
+    from effnet_jax.config import ModelConfig
     from effnet_jax.models.trees import count
     from effnet_jax.weights.encoder_weights import encoder_tree
     from effnet_jax.weights.errors import WeightsError
@@ -53,7 +54,8 @@ def convert(
     report: dict = {"file": str(file), "kind": source.kind, "about": source.about, "encoders": []}
     if source.extra:
         report["not_converted"] = list(source.extra)
-    laid = [(encoder, *encoder_tree(encoder)) for encoder in source.encoders]  # all fit before anything is written
+    # all fit before anything is written
+    laid = [(encoder, *encoder_tree(encoder, whole=not check)) for encoder in source.encoders]
     for (encoder, params, statistics), path in zip(laid, paths or [None] * len(laid), strict=True):
         entry = {
             "domain": encoder.domain or "any",
@@ -62,12 +64,13 @@ def convert(
             "sizes": {
                 name: getattr(encoder.config, name)
                 for name in ("width", "depth", "heads", "patch_size", "stem", "image_size")
-                if getattr(encoder.config, name) != _default(encoder.config, name) or name == "image_size"
+                if getattr(encoder.config, name) != getattr(ModelConfig, name) or name == "image_size"
             },
             "tensors": len(encoder.found.tensors),
             "parameters": count(params["backbone"]),
             **({"assumed": list(encoder.assumed)} if encoder.assumed else {}),
             "token_recycling": encoder.config.token_recycling,
+            **({"lacks": "transformers of token recycling"} if encoder.lacks_transformers else {}),
             "embedding_size": encoder.config.embedding_size if "head" in params else None,
             "preprocessing": encoder.preprocessing.to_dict(),
             "preprocessing_source": encoder.preprocessing_source,
@@ -88,10 +91,6 @@ def _outputs(file: Path, out: Path | None, domains: list[str], *, overwrite: boo
         raise ValueError(f"{out} would replace, or lie among, what is read from {file}; name another place.")
     check_outputs(paths, overwrite=overwrite)
     return paths
-
-
-def _default(config, name: str):
-    return type(config).__dataclass_fields__[name].default
 
 
 def _text(report: dict) -> str:
@@ -115,7 +114,8 @@ def _text(report: dict) -> str:
             f"  encoder for {entry['domain']} images: {entry['backbone']} ({sizes}), by {entry['names']}",
             f"    {entry['tensors']} tensors, {entry['parameters']:,} parameters, "
             + (f"embedding head of {head}" if head else "no embedding head")
-            + (", token recycling" if entry["token_recycling"] else ""),
+            + (", token recycling" if entry["token_recycling"] else "")
+            + (" without its transformers, which the authors never saved" if "lacks" in entry else ""),
             f"    images: {pixels['image_size']} px, {pixels['resample']}, mean {pixels['mean']}, std {pixels['std']} "
             f"({entry['preprocessing_source']})",
         ]

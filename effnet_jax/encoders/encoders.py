@@ -22,14 +22,16 @@ from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.program import EncodeProgram, encoder_of
+from effnet_jax.models.trees import flatten, nest
 from effnet_jax.retrieval.scores import NORM_FLOOR
 from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated
 from effnet_jax.storage.files import replacing
-from effnet_jax.weights.names.targets import nest
 
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
 TRSM_PREFIX, STATS_PREFIX = "trsm.", "batch_stats."  # of the names of tensors that are not encoder parameters
+# Fields of ModelConfig that are newer than the first fingerprints, which stay as they were
+ADDED = {"recycling_heads": 8, "recycling_hidden": 2048, "recycling_as_published": False}
 NO_EFFECT = ("weights", "attention", "remat")  # fields of ModelConfig that change no output of trained parameters
 
 
@@ -69,9 +71,10 @@ class Encoders:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides an embedding: architecture, preprocessing, parameters, statistics; not TRSM."""
-        architecture = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in NO_EFFECT}
+        fields = dataclasses.asdict(self.config).items()
+        architecture = {k: v for k, v in fields if k not in NO_EFFECT and (k, v) not in ADDED.items()}
         digest = hashlib.sha256(json.dumps([architecture, self.preprocessing.to_dict()], sort_keys=True).encode())
-        for name, tensor in sorted((flatten(self.params) | _prefixed(STATS_PREFIX, self.batch_stats)).items()):
+        for name, tensor in sorted((_named(self.params) | _named(self.batch_stats, STATS_PREFIX)).items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(tensor, "<f4").tobytes())
         return digest.hexdigest()
@@ -99,9 +102,9 @@ class Encoders:
         """Write the encoders into a folder; model.json comes last, and says that all is there."""
         from safetensors.numpy import save_file
 
-        tensors = flatten(self.params) | _prefixed(STATS_PREFIX, self.batch_stats)
+        tensors = _named(self.params) | _named(self.batch_stats, STATS_PREFIX)
         if self.pair_module is not None:
-            tensors |= _prefixed(TRSM_PREFIX, self.pair_module.params)
+            tensors |= _named(self.pair_module.params, TRSM_PREFIX)
         tensors = {name: np.ascontiguousarray(x, np.float32) for name, x in tensors.items()}
         with replacing(folder / WEIGHTS) as temporary:
             save_file(tensors, temporary, metadata={"fingerprint": self.fingerprint})
@@ -183,26 +186,18 @@ def read_model_config(fields: Mapping[str, Any]) -> ModelConfig:
     return from_mapping({"model": dict(fields)}).model
 
 
-def flatten(params: Params) -> dict[str, Any]:
-    """Name each tensor by its path, such as `encoder.backbone.blocks.0.attn.qkv.kernel`."""
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-
-
 def unit_rows(x: Float[np.ndarray, "b z"]) -> Float[np.ndarray, "b z"]:
     """Scale rows to unit norm; a zero row stays zero."""
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)
 
 
-def _prefixed(prefix: str, tree: Params) -> dict[str, Any]:
-    return {prefix + name: x for name, x in flatten(tree).items()}
+def _named(tree: Params, prefix: str = "") -> dict[str, Any]:
+    """Name each tensor by its path, such as `encoder.backbone.blocks.0.attn.qkv.kernel`."""
+    return {prefix + ".".join(map(str, path)): x for path, x in flatten(tree).items()}
 
 
 def _take(prefix: str, tensors: dict[str, np.ndarray]) -> Params:
-    """Undo `_prefixed` and take what was found out of `tensors`; numbers are the places of a list of layers."""
+    """Undo `_named` and take what was found out of `tensors`; numbers are the places of a list of layers."""
     chosen = {name: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
     named = {tuple(int(k) if k.isdigit() else k for k in n[len(prefix) :].split(".")): x for n, x in chosen.items()}
     return nest(named)
-
-
-def _name(path: tuple[Any, ...]) -> str:
-    return ".".join(str(entry.key) for entry in path)

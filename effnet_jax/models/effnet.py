@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 from effnet_jax.config import ModelConfig
 from effnet_jax.models.encoder import Encoder, Encoding
 from effnet_jax.models.mstr import MSTR
-from effnet_jax.models.presets import BACKBONES
+from effnet_jax.models.presets import build_backbone, preset_of
 
 Params = dict[str, Any]  # nested dict of float32 arrays
 BatchStats = dict[str, Any]  # nested dict of the running statistics of batch norms; empty for most backbones
@@ -113,13 +113,23 @@ def _encode_together(encoder: Encoder, views: Sequence[Images], keys: Sequence[R
 
 def make_encoder(config: ModelConfig, *, rngs: nnx.Rngs) -> Encoder:
     """Build one encoder: the preset named by `config.backbone`, with its sizes overridden where given."""
-    backbone = BACKBONES[config.backbone].build(config, rngs)
-    recycling = None
-    if config.token_recycling:
-        grid = config.image_size // config.patch_size
-        recycling = MSTR(backbone.width, grid, dtype=jnp.dtype(config.dtype), rngs=rngs)
+    backbone = build_backbone(config, rngs=rngs)
+    recycling = make_recycling(config, rngs=rngs) if config.token_recycling else None
     return Encoder(
         backbone, pooling=config.pooling, embedding_size=config.embedding_size, recycling=recycling, rngs=rngs
+    )
+
+
+def make_recycling(config: ModelConfig, *, rngs: nnx.Rngs) -> MSTR:
+    """Build the token recycling that fits the encoders of a configuration."""
+    return MSTR(
+        preset_of(config).width,
+        config.image_size // config.patch_size,
+        heads=config.recycling_heads,
+        hidden=config.recycling_hidden,
+        as_published=config.recycling_as_published,
+        dtype=jnp.dtype(config.dtype),
+        rngs=rngs,
     )
 
 

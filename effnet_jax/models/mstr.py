@@ -25,6 +25,7 @@ FFN = 2048
 DROPOUT = 0.1
 CLS_SHARE = 0.9  # of the feature that the head sees; the rest is recycled
 CHANNEL_GROUP = 48  # neighbouring channels averaged before tokens are compared
+PUBLISHED_GRID = 14  # patches along an edge
 OVERLAP = 0.5  # similarity wanted of a window and one that lies inside it
 
 
@@ -58,6 +59,7 @@ class MSTR(nnx.Module):
     Args:
         width: token width d; a multiple of the heads and of 48.
         grid: patches along an edge; a multiple of every scale.
+        heads: attention heads of the transformers.
         hidden: hidden width of the transformers' networks.
         dropout: in training.
         as_published: the published behaviour instead of the described one; scores then depend on the batch.
@@ -82,7 +84,7 @@ class MSTR(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        if problem := recycling_problem(width, grid, heads):
+        if problem := recycling_problem(width, grid, heads, as_published=as_published):
             raise ValueError(f"MSTR: {problem}.")
         self.grid = grid
         self.as_published = as_published
@@ -134,13 +136,17 @@ class MSTR(nnx.Module):
         return outputs
 
 
-def recycling_problem(width: int, grid: int, heads: int = HEADS) -> str:
+def recycling_problem(width: int, grid: int, heads: int = HEADS, *, as_published: bool = False) -> str:
     """Say why MSTR cannot work on tokens of a width and a grid of patches; "" where it can."""
+    if heads < 1:
+        return f"{heads} heads cannot be; it needs 1 or more"
     if any(grid % scale for scale in SCALES):
         return (
             f"windows of {SCALES} patches are averaged, so the {grid} x {grid} patches must be a multiple of "
             f"{math.lcm(*SCALES)} along each edge; 224 pixels with patches of 16 are"
         )
+    if as_published and grid != PUBLISHED_GRID:
+        return f"the published behaviour is one of 14 x 14 patches only, not of {grid} x {grid}"
     if width % heads or width % CHANNEL_GROUP:
         return f"the width {width} must be a multiple of {heads} heads and of {CHANNEL_GROUP} channels"
     return ""
@@ -174,7 +180,7 @@ def published_target(grid: int) -> Float32[np.ndarray, "m m"]:
     Raises:
         ValueError: another grid.
     """
-    if grid != 14:
+    if grid != PUBLISHED_GRID:
         raise ValueError(f"the published MSTR works on 14 x 14 patches only, not on {grid} x {grid}.")
     fine, middle, coarse = 14 * 14, 7 * 7, 2 * 2
     target = np.eye(fine + middle + coarse, dtype=np.float32)

@@ -1,8 +1,7 @@
 """Backbones by name: the published sizes, and what of them a configuration may change."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -13,160 +12,132 @@ from effnet_jax.models.attention import choose_attention
 from effnet_jax.models.backbone import Backbone
 
 HAS_BATCH_NORMS = "has batch norms, whose statistics are those of the whole batch"  # so it cannot be encoded in parts
-
-
-def _vit(config: ModelConfig, rngs: nnx.Rngs, *, width: int, depth: int, heads: int) -> Backbone:
-    return vit.ViT(
-        width=config.width or width,
-        depth=config.depth or depth,
-        heads=config.heads or heads,
-        image_size=config.image_size,
-        patch_size=config.patch_size,
-        dtype=jnp.dtype(config.dtype),
-        remat=config.remat,
-        stem=config.stem,
-        attention=config.attention,
-        rngs=rngs,
-    )
-
-
-def _swin(
-    config: ModelConfig, rngs: nnx.Rngs, *, width: int, depths: tuple[int, int, int, int], heads: int
-) -> Backbone:
-    return swin.Swin(
-        width=config.width or width,
-        depths=_depths(config, depths),
-        heads=config.heads or heads,
-        image_size=config.image_size,
-        drop_path=config.drop_path,
-        dtype=jnp.dtype(config.dtype),
-        remat=config.remat,
-        rngs=rngs,
-    )
-
-
-def _convnext(config: ModelConfig, rngs: nnx.Rngs, *, width: int, depths: tuple[int, int, int, int]) -> Backbone:
-    width = config.width or width
-    return convnext.ConvNeXt(
-        widths=(width, 2 * width, 4 * width, 8 * width),
-        depths=_depths(config, depths),
-        image_size=config.image_size,
-        drop_path=config.drop_path,
-        dtype=jnp.dtype(config.dtype),
-        remat=config.remat,
-        rngs=rngs,
-    )
-
-
-def _resnet(config: ModelConfig, rngs: nnx.Rngs, *, depths: tuple[int, int, int, int], bottleneck: bool) -> Backbone:
-    return resnet.ResNet(
-        width=config.width or 64,
-        depths=_depths(config, depths),
-        bottleneck=bottleneck,
-        image_size=config.image_size,
-        dtype=jnp.dtype(config.dtype),
-        rngs=rngs,
-    )
-
-
-def _vgg(config: ModelConfig, rngs: nnx.Rngs) -> Backbone:
-    return vgg.VGG16(width=config.width or 64, image_size=config.image_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
-
-
-def _inception(config: ModelConfig, rngs: nnx.Rngs) -> Backbone:
-    return inception.InceptionV3(image_size=config.image_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
-
-
-def _depths(config: ModelConfig, depths: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    return (config.depth,) * 4 if config.depth else depths
+Family = Literal["vit", "swin", "convnext", "vgg", "resnet", "inception"]
 
 
 class Preset(NamedTuple):
     """A backbone by name.
 
     Attributes:
-        build: configuration, source of keys -> backbone.
-        weights: the pretrained weights that are usual for it, timm/NAME.TAG.
+        family: its architecture, of which the presets differ in size.
+        build: configuration, the preset with the sizes that the configuration wants, what all take -> backbone.
         adjustable: fields of ModelConfig that this architecture has; elsewhere they must keep their defaults.
-        heads: attention heads of the first stage, 0 where there are none.
-        width: channels of the first stage.
+        pooling: its own.
+        weights: the pretrained weights that are usual for it, timm/NAME.TAG.
+        width: channels of the tokens (ViT) or of the first stage.
+        depths: blocks (ViT), or blocks of each stage; empty where the architecture fixes them.
+        heads: attention heads, of the first stage where there are several; 0 where there are none.
         least: smallest image size, pixels; 0: the patch size rules.
         multiple: the image size must be a multiple of it.
-        pooling: its own.
         batch_norms: whether it has them.
+        bottleneck: whether a block of a ResNet has three convolutions, not two.
     """
 
-    build: Callable[[ModelConfig, nnx.Rngs], Backbone]
-    weights: str
+    family: Family
+    build: Callable[..., Backbone]
     adjustable: tuple[str, ...]
     pooling: str
-    width: int
+    weights: str = ""
+    width: int = 0
+    depths: tuple[int, ...] = ()
     heads: int = 0
     least: int = 0
     multiple: int = 1
     batch_norms: bool = False
+    bottleneck: bool = False
 
 
-def _vit_preset(name: str) -> Preset:
-    width, depth, heads = vit.PRESETS[name]
-    return Preset(
-        partial(_vit, width=width, depth=depth, heads=heads),
-        f"timm/{name}_patch16_224.augreg_in21k_ft_in1k",
-        ("width", "depth", "heads", "patch_size", "stem", "attention", "remat"),
-        "cls",
-        width,
-        heads,
+def preset_of(config: ModelConfig) -> Preset:
+    """Give the preset that a configuration names, with the sizes that it asks for in place of the published ones."""
+    preset = BACKBONES[config.backbone]
+    return preset._replace(
+        width=config.width or preset.width,
+        depths=(config.depth,) * len(preset.depths) if config.depth else preset.depths,
+        heads=config.heads or preset.heads,
     )
 
 
-def _swin_preset(tag: str, width: int, depths: tuple[int, int, int, int], heads: int) -> Preset:
-    return Preset(
-        partial(_swin, width=width, depths=depths, heads=heads),
-        f"timm/{tag}",
-        ("width", "depth", "heads", "drop_path", "remat"),
-        "mean",
-        width,
-        heads,
-        swin.LEAST,
-        swin.MULTIPLE,
+def build_backbone(config: ModelConfig, *, rngs: nnx.Rngs) -> Backbone:
+    """Build the backbone of a configuration."""
+    preset = preset_of(config)
+    return preset.build(config, preset, image_size=config.image_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
+
+
+def _vit(config: ModelConfig, preset: Preset, **common: Any) -> Backbone:
+    return vit.ViT(
+        width=preset.width,
+        depth=preset.depths[0],
+        heads=preset.heads,
+        patch_size=config.patch_size,
+        stem=config.stem,
+        attention=config.attention,
+        remat=config.remat,
+        **common,
     )
 
 
-def _convnext_preset(tag: str, width: int, depths: tuple[int, int, int, int]) -> Preset:
-    fields = ("width", "depth", "drop_path", "remat")
-    build = partial(_convnext, width=width, depths=depths)
-    return Preset(build, f"timm/{tag}", fields, "mean", width, least=convnext.LEAST)
+def _swin(config: ModelConfig, preset: Preset, **common: Any) -> Backbone:
+    sizes: dict[str, Any] = {"width": preset.width, "depths": preset.depths, "heads": preset.heads}
+    return swin.Swin(**sizes, drop_path=config.drop_path, remat=config.remat, **common)
 
 
-def _resnet_preset(tag: str, depths: tuple[int, int, int, int], bottleneck: bool) -> Preset:
-    build = partial(_resnet, depths=depths, bottleneck=bottleneck)
-    return Preset(build, f"timm/{tag}", ("width", "depth"), "max", 64, least=resnet.LEAST, batch_norms=True)
+def _convnext(config: ModelConfig, preset: Preset, **common: Any) -> Backbone:
+    sizes: dict[str, Any] = {"widths": tuple(preset.width * n for n in (1, 2, 4, 8)), "depths": preset.depths}
+    return convnext.ConvNeXt(**sizes, drop_path=config.drop_path, remat=config.remat, **common)
 
 
-# The tags were trained by the architectures' authors or torchvision. Sizes: Liu et al. 2021 and 2022, He et al. 2016.
+def _vgg(config: ModelConfig, preset: Preset, **common: Any) -> Backbone:
+    return vgg.VGG16(width=preset.width, **common)
+
+
+def _resnet(config: ModelConfig, preset: Preset, **common: Any) -> Backbone:
+    sizes: dict[str, Any] = {"width": preset.width, "depths": preset.depths, "bottleneck": preset.bottleneck}
+    return resnet.ResNet(**sizes, **common)
+
+
+def _inception(config: ModelConfig, preset: Preset, **common: Any) -> Backbone:
+    return inception.InceptionV3(**common)
+
+
+_VIT = Preset("vit", _vit, ("width", "depth", "heads", "patch_size", "stem", "attention", "remat"), "cls")
+_SWIN = Preset(
+    "swin", _swin, ("width", "depth", "heads", "drop_path", "remat"), "mean", least=swin.LEAST, multiple=swin.MULTIPLE
+)
+_CONVNEXT = Preset("convnext", _convnext, ("width", "depth", "drop_path", "remat"), "mean", least=convnext.LEAST)
+_VGG = Preset("vgg", _vgg, ("width",), "max", least=vgg.LEAST)
+_RESNET = Preset("resnet", _resnet, ("width", "depth"), "max", least=resnet.LEAST, batch_norms=True)
+_INCEPTION = Preset("inception", _inception, (), "max", least=inception.LEAST, batch_norms=True)
+
+
+def _sized(family: Preset, tag: str, width: int, depths: tuple[int, ...] = (), heads: int = 0) -> Preset:
+    return family._replace(weights=f"timm/{tag}", width=width, depths=depths, heads=heads)
+
+
+# The tags were trained by the architectures' authors or torchvision. Sizes: Touvron et al. 2021 (ViT-Ti and -S),
+# Dosovitskiy et al. 2021 (ViT-B and -L), Liu et al. 2021 and 2022, Simonyan et al. 2015, He et al. 2016.
 BACKBONES: dict[str, Preset] = {
-    **{name: _vit_preset(name) for name in vit.PRESETS},
-    "swin_tiny": _swin_preset("swin_tiny_patch4_window7_224.ms_in22k_ft_in1k", 96, (2, 2, 6, 2), 3),
-    "swin_small": _swin_preset("swin_small_patch4_window7_224.ms_in22k_ft_in1k", 96, (2, 2, 18, 2), 3),
-    "swin_base": _swin_preset("swin_base_patch4_window7_224.ms_in22k_ft_in1k", 128, (2, 2, 18, 2), 4),
-    "convnext_tiny": _convnext_preset("convnext_tiny.fb_in22k_ft_in1k", 96, (3, 3, 9, 3)),
-    "convnext_small": _convnext_preset("convnext_small.fb_in22k_ft_in1k", 96, (3, 3, 27, 3)),
-    "convnext_base": _convnext_preset("convnext_base.fb_in22k_ft_in1k", 128, (3, 3, 27, 3)),
-    "vgg16": Preset(_vgg, "timm/vgg16.tv_in1k", ("width",), "max", 64, least=vgg.LEAST),
-    "resnet18": _resnet_preset("resnet18.tv_in1k", (2, 2, 2, 2), False),
-    "resnet50": _resnet_preset("resnet50.tv_in1k", (3, 4, 6, 3), True),
-    "inception_v3": Preset(
-        _inception, "timm/inception_v3.tv_in1k", (), "max", 32, least=inception.LEAST, batch_norms=True
-    ),
+    "vit_tiny": _sized(_VIT, "vit_tiny_patch16_224.augreg_in21k_ft_in1k", 192, (12,), 3),
+    "vit_small": _sized(_VIT, "vit_small_patch16_224.augreg_in21k_ft_in1k", 384, (12,), 6),
+    "vit_base": _sized(_VIT, "vit_base_patch16_224.augreg_in21k_ft_in1k", 768, (12,), 12),
+    "vit_large": _sized(_VIT, "vit_large_patch16_224.augreg_in21k_ft_in1k", 1024, (24,), 16),
+    "swin_tiny": _sized(_SWIN, "swin_tiny_patch4_window7_224.ms_in22k_ft_in1k", 96, (2, 2, 6, 2), 3),
+    "swin_small": _sized(_SWIN, "swin_small_patch4_window7_224.ms_in22k_ft_in1k", 96, (2, 2, 18, 2), 3),
+    "swin_base": _sized(_SWIN, "swin_base_patch4_window7_224.ms_in22k_ft_in1k", 128, (2, 2, 18, 2), 4),
+    "convnext_tiny": _sized(_CONVNEXT, "convnext_tiny.fb_in22k_ft_in1k", 96, (3, 3, 9, 3)),
+    "convnext_small": _sized(_CONVNEXT, "convnext_small.fb_in22k_ft_in1k", 96, (3, 3, 27, 3)),
+    "convnext_base": _sized(_CONVNEXT, "convnext_base.fb_in22k_ft_in1k", 128, (3, 3, 27, 3)),
+    "vgg16": _sized(_VGG, "vgg16.tv_in1k", 64),
+    "resnet18": _sized(_RESNET, "resnet18.tv_in1k", 64, (2, 2, 2, 2)),
+    "resnet50": _sized(_RESNET, "resnet50.tv_in1k", 64, (3, 4, 6, 3))._replace(bottleneck=True),
+    "inception_v3": _sized(_INCEPTION, "inception_v3.tv_in1k", 32),
 }
 
 
 def describe_attention(config: ModelConfig) -> str:
     """Say which attention a ViT takes, and why; "" for other backbones."""
-    preset = BACKBONES[config.backbone]
-    if "attention" not in preset.adjustable:
+    preset = preset_of(config)
+    if preset.family != "vit":
         return ""
-    width, heads = config.width or preset.width, config.heads or preset.heads
     tokens = 1 + (config.image_size // config.patch_size) ** 2
-    name, why = choose_attention(config.attention, config.dtype, tokens, heads, width // heads)
+    name, why = choose_attention(config.attention, config.dtype, tokens, preset.heads, preset.width // preset.heads)
     return f"attention: {name} ({why})"

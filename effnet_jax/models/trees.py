@@ -1,4 +1,4 @@
-"""Shapes of our parameter trees."""
+"""Our parameter trees: nested dicts, the same as paths, and their shapes."""
 
 import math
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from effnet_jax.config import ModelConfig
 from effnet_jax.models.effnet import make_encoder
 
 Tree = dict[str, Any]
+Path = tuple[str | int, ...]
 
 
 def shapes_of(config: ModelConfig) -> tuple[Tree, Tree]:
@@ -23,6 +24,28 @@ def depths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
     """Count the blocks, or the blocks of each stage, in the parameters of one of our backbones."""
     stages = backbone.get("stages") or {0: backbone.get("blocks", {})}
     return tuple(len(stage) for stage in stages.values())
+
+
+def nest(flat: Mapping[Path, Any]) -> dict:
+    """Turn paths into a nested dict."""
+    tree: dict = {}
+    for path, value in flat.items():
+        node = tree
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = value
+    return tree
+
+
+def flatten(tree: Mapping[Any, Any]) -> dict[Path, Any]:
+    """Turn a nested dict into paths; undoes `nest`, but for dicts without anything in them, which vanish."""
+    flat: dict[Path, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= {(key, *path): leaf for path, leaf in flatten(value).items()}
+        else:
+            flat[key,] = value
+    return flat
 
 
 def count(tree: Any) -> int:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import Config
 from effnet_jax.models.layers import RowDropout, dense_init
-from effnet_jax.models.presets import BACKBONES
+from effnet_jax.models.presets import preset_of
 
 HEADS = 16
 DROPOUT = 0.2
@@ -308,7 +308,7 @@ def make_functional_trsm(config: Config) -> FunctionalTRSM:
 
     def build(key: Key[Array, ""]) -> TRSM:
         return TRSM(
-            config.model.width or BACKBONES[config.model.backbone].width,
+            preset_of(config.model).width,
             heads=config.trsm.heads,
             dropout=config.trsm.dropout,
             embedding_size=config.model.embedding_size,

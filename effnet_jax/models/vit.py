@@ -16,13 +16,6 @@ from effnet_jax.models.attention import ATTENTION, choose_attention
 from effnet_jax.models.backbone import Backbone, check_images
 from effnet_jax.models.layers import Mlp, dense_init, gelu, layer_norm, per_token
 
-# width d, blocks, heads k; Dosovitskiy et al. 2021 (B, L) and Touvron et al. 2021 (Ti, S)
-PRESETS: dict[str, tuple[int, int, int]] = {
-    "vit_tiny": (192, 12, 3),
-    "vit_small": (384, 12, 6),
-    "vit_base": (768, 12, 12),
-    "vit_large": (1024, 24, 16),
-}
 STEM_WIDTH = 32  # channels after the first convolution of a convolutional stem
 POSITION_STD = 0.2  # about the size of a patch's content, so that position is heard from the first step
 

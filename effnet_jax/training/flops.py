@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.models.effnet import make_functional
-from effnet_jax.models.vit import PRESETS
+from effnet_jax.models.presets import preset_of
 
 BACKWARD = 2  # forward passes: the products for the gradients of inputs and of weights
 MLP_RATIO = 4
@@ -56,10 +56,10 @@ def image_flops(model: ModelConfig) -> float:
 
     The formula counts matrix products only, and the backward pass as twice the forward pass.
     """
-    if model.backbone not in PRESETS or model.token_recycling or model.stem != "linear":
+    preset = preset_of(model)
+    if preset.family != "vit" or model.token_recycling or model.stem != "linear":
         return counted_image_flops(model)
-    width, blocks, _ = PRESETS[model.backbone]
-    d, depth = model.width or width, model.depth or blocks
+    d, depth = preset.width, preset.depths[0]
     patches = (model.image_size // model.patch_size) ** 2
     n = patches + 1
     layers = 4 * d * d + 2 * MLP_RATIO * d * d  # qkv and proj, then the MLP: multiply-adds a token

@@ -1,27 +1,34 @@
-"""Tell the sizes of a backbone from the shapes of its tensors."""
+"""Tell the sizes of an encoder from the shapes of its tensors."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.models.presets import BACKBONES, Preset
+from effnet_jax.models.presets import BACKBONES, Family, preset_of
+from effnet_jax.models.trees import Path
 from effnet_jax.weights.errors import WeightsError, listing, shown
-from effnet_jax.weights.names.targets import Path
-from effnet_jax.weights.recognise import Depths, Recognised
+from effnet_jax.weights.recognise import Recognised
 
 MAX_BLOCKS = 100
 MAX_IMAGE = 2**14  # pixels along an edge
 HEAD_WIDTH = 64  # channels of an attention head, of all published ViTs
+WIDTHS: dict[Family, tuple[Path, int, int]] = {  # whose shape tells the width: our path, their axes, which of these
+    "vit": (("cls_token",), 3, -1),
+    "swin": (("patch_embed", "kernel"), 4, 0),
+    "convnext": (("stem", "kernel"), 4, 0),
+    "vgg": (("stages", 0, 0, "kernel"), 4, 0),
+    "resnet": (("stem", "conv", "kernel"), 4, 0),
+}
 
 
 def architecture(found: Recognised, where: str, *, heads: int = 0) -> dict[str, Any]:
-    """Tell the fields of ModelConfig that describe the backbone, from the shapes alone.
+    """Tell the fields of ModelConfig that describe the encoder, from the shapes alone.
 
     Args:
         found: the tensors, of which nothing is known but their names.
         where: file, for messages.
-        heads: attention heads of a ViT, where something beside the tensors tells them; 0: 64 channels a head.
+        heads: attention heads of a ViT, where something tells them; 0: 64 channels a head.
 
     Raises:
         WeightsError: sizes that no backbone here can have, or tensors that would tell them missing (all of them).
@@ -30,20 +37,23 @@ def architecture(found: Recognised, where: str, *, heads: int = 0) -> dict[str, 
     if sum(depths) > MAX_BLOCKS:
         raise WeightsError(f"{where} has {sum(depths)} blocks, more than {MAX_BLOCKS}; it is not read.")
     try:
+        fields = _sizes(found)
         if family == "vit":
-            return _vit(found, heads)
-        if family == "resnet":
-            return _resnet(found)
-        if family in ("swin", "convnext"):
-            return {"image_size": found.naming.image_size, **_staged(found)}
-        fields = {"backbone": {"vgg": "vgg16", "inception": "inception_v3"}[family]}
-        width = _shape(found, ("stages", 0, 0, "kernel"), 4)[0] if family == "vgg" else 0
-        return fields | {"image_size": found.naming.image_size} | ({"width": width} if width not in (0, 64) else {})
+            fields |= _vit(found, fields, heads)
+        elif family == "swin":
+            fields |= _swin(found, fields)
     except _Unclear as error:
         lines = [f"missing: {name}" for name in found.table() if name not in found.tensors] + list(error.args)
         raise WeightsError(f"{where} does not tell the size of its {family} backbone:\n{listing(lines)}") from error
     except _NoPreset as error:
         raise WeightsError(f"{where} is a {family} backbone that is not built here: {error}") from error
+    if size := found.rows(f"{found.head}.weight"):
+        fields["embedding_size"] = size
+    if found.recycling is not None:  # the authors' encoder was trained as their code does it
+        fields |= {"token_recycling": True, "recycling_as_published": True}
+        if hidden := found.rows(f"{found.recycling}transformer_models.0.layers.0.linear1.weight"):
+            fields["recycling_hidden"] = hidden
+    return fields
 
 
 class _NoPreset(Exception):
@@ -65,66 +75,48 @@ def _shape(found: Recognised, path: Path, axes: int) -> tuple[int, ...]:
     return shape
 
 
-def _vit(found: Recognised, heads: int) -> dict[str, Any]:
-    table, depth = found.table(), found.depths[0]
-    paths = [target.path for target in table.values()]
-    width = _shape(found, ("cls_token",), 3)[-1]
-    rows = _shape(found, ("pos_embed",), 3)[1]
-    fields: dict[str, Any] = {}
-    if ("patch_embed", "kernel") in paths:
-        kernel = _shape(found, ("patch_embed", "kernel"), 4)
-        patch = kernel[0 if found.naming.source.startswith("AugReg") else -1]
-    else:
-        patch = 2 ** sum(path[:2] == ("patch_embed", "convolutions") for path in paths)
-        fields["stem"] = "conv"
-    if found.naming.source.startswith("AugReg"):  # the only ones that keep the heads apart
-        query = "Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel"
-        if query in found.tensors and found.tensors[query].ndim == 3:
-            heads = found.tensors[query].shape[1]
-    fields |= {"patch_size": patch, "image_size": round((rows - 1) ** 0.5) * patch}
-    for name, preset in BACKBONES.items():
-        if name.startswith("vit") and preset.width == width and _depths(preset) == (depth,):
-            return {"backbone": name, **fields} | ({"heads": heads} if heads not in (0, preset.heads) else {})
-    heads = heads or max(1, width // HEAD_WIDTH)
-    return {"backbone": "vit_tiny", **fields, "width": width, "depth": depth, "heads": heads}
-
-
-def _resnet(found: Recognised) -> dict[str, Any]:
-    base = "resnet50" if "layer1.0.conv3.weight" in found.tensors else "resnet18"
-    kinds = {base: _depths(BACKBONES[base])}
-    return {"backbone": base, **_sizes(base, _shape(found, ("stem", "conv", "kernel"), 4)[0], found.depths, kinds)}
-
-
-def _staged(found: Recognised) -> dict[str, Any]:
+def _sizes(found: Recognised) -> dict[str, Any]:
+    """Find the preset of these sizes, or the first of the family with what differs from it."""
     family, depths = found.naming.family, found.depths
-    width = _shape(found, ("patch_embed" if family == "swin" else "stem", "kernel"), 4)[0]
-    presets = {name: p for name, p in BACKBONES.items() if name.startswith(family)}
-    kinds = {name: _depths(p) for name, p in presets.items()}
-    fitting = [name for name, p in presets.items() if (p.width, kinds[name]) == (width, depths)]
-    base = fitting[0] if fitting else f"{family}_tiny"
-    fields = {"backbone": base, **_sizes(base, width, depths, kinds)}
-    if family == "swin":
-        rows, heads = _shape(found, ("stages", 0, 0, "attn", "relative_position_bias"), 2)
-        if rows != 13**2:
-            raise _NoPreset(f"its windows have {(round(rows**0.5) + 1) // 2} cells a side, 7 are built")
-        if heads != presets[base].heads:
-            fields["heads"] = heads
-    return fields
-
-
-def _depths(preset: Preset) -> Depths:
-    """Give the blocks, or the blocks of each stage, of a preset; none where they are fixed."""
-    sizes = preset.build.keywords if hasattr(preset.build, "keywords") else {}
-    return (sizes["depth"],) if "depth" in sizes else tuple(sizes.get("depths", ()))
-
-
-def _sizes(base: str, width: int, depths: Depths, kinds: Mapping[str, Depths]) -> dict[str, int]:
-    fields = {"width": width} if width != BACKBONES[base].width else {}
-    if depths != tuple(kinds[base]):
-        if len(set(depths)) > 1 or len(depths) != 4:
-            raise _NoPreset(f"it has {depths} blocks a stage; built are {sorted(set(kinds.values()))} or all alike")
+    kind = (family, found.variant.bottleneck)
+    presets = {name: preset for name, preset in BACKBONES.items() if (preset.family, preset.bottleneck) == kind}
+    base = next(iter(presets))
+    width = presets[base].width
+    if family in WIDTHS:
+        path, axes, axis = WIDTHS[family]
+        width = _shape(found, path, axes)[axis]
+    base = next((name for name, p in presets.items() if (p.width, p.depths) == (width, depths)), base)
+    fields: dict[str, Any] = {"backbone": base}
+    if width != presets[base].width:
+        fields["width"] = width
+    if depths != presets[base].depths:
+        if len(set(depths)) > 1 or len(depths) != len(presets[base].depths):
+            built = sorted({p.depths for p in presets.values()})
+            raise _NoPreset(f"it has {depths} blocks a stage; built are {built} or all alike")
         fields["depth"] = depths[0]
     return fields
+
+
+def _vit(found: Recognised, fields: Mapping[str, Any], heads: int) -> dict[str, Any]:
+    preset, stem = preset_of(ModelConfig(**fields)), found.variant.stem
+    if not heads:
+        most = max(1, preset.width // HEAD_WIDTH)
+        heads = next(n for n in range(most, 0, -1) if preset.width % n == 0)
+    rows = _shape(found, ("pos_embed",), 3)[1]
+    kernel = () if stem else _shape(found, ("patch_embed", "kernel"), 4)
+    patch = 2**stem if stem else kernel[0 if found.naming.kind == "augreg" else -1]
+    return (
+        {"patch_size": patch, "image_size": round((rows - 1) ** 0.5) * patch}
+        | ({"stem": "conv"} if stem else {})
+        | ({"heads": heads} if heads != preset.heads else {})
+    )
+
+
+def _swin(found: Recognised, fields: Mapping[str, Any]) -> dict[str, Any]:
+    rows, heads = _shape(found, ("stages", 0, 0, "attn", "relative_position_bias"), 2)
+    if rows != 13**2:
+        raise _NoPreset(f"its windows have {(round(rows**0.5) + 1) // 2} cells a side, 7 are built")
+    return {"heads": heads} if heads != preset_of(ModelConfig(**fields)).heads else {}
 
 
 def config_of(fields: Mapping[str, Any]) -> ModelConfig:
@@ -145,26 +137,22 @@ def agrees(config: ModelConfig, found: Recognised, where: str) -> None:
     Raises:
         WeightsError: sizes that its tensors do not have, all of them.
     """
-    told = config_of(
-        architecture(found, where) | ({} if found.naming.family == "vit" else {"image_size": config.image_size})
-    )
-    sizes: dict[str, tuple[Any, Any]] = {}
-    sizes["backbone"] = (found.naming.family, config.backbone.rstrip("0123456789").split("_")[0])
-    stated, own = BACKBONES[config.backbone], BACKBONES[told.backbone]
-    sizes["width"] = (told.width or own.width, config.width or stated.width)
-    sizes["depth"] = (found.depths, _stated_depths(config, stated))
-    if found.naming.family == "vit":
-        sizes |= {name: (getattr(told, name), getattr(config, name)) for name in ("patch_size", "image_size", "stem")}
-    if found.naming.family == "resnet":
-        sizes["blocks"] = (told.backbone, "resnet50" if config.backbone == "resnet50" else "resnet18")
-    head = found.tensors.get(f"{found.head}.weight")
-    if head is not None and head.ndim == 2:
-        sizes["embedding_size"] = (head.shape[0], config.embedding_size)
+    fields = architecture(found, where)
+    told = ModelConfig(**fields)
+    own, stated = preset_of(told), preset_of(config)
+    sizes: dict[str, tuple[Any, Any]] = {
+        "backbone": (own.family, stated.family),
+        "bottleneck": (own.bottleneck, stated.bottleneck),
+        "width": (own.width, stated.width),
+        "depth": (own.depths, stated.depths),
+    }
+    for name in ("patch_size", "image_size", "stem") if own.family == "vit" else ():
+        sizes[name] = (getattr(told, name), getattr(config, name))
+    if "embedding_size" in fields:
+        sizes["embedding_size"] = (told.embedding_size, config.embedding_size)
+    hidden = found.tensors.get("recycling.transformers.0.0.fc1.bias")
+    if hidden is not None and hidden.ndim == 1:
+        sizes["recycling_hidden"] = (hidden.size, config.recycling_hidden)
     wrong = [f"{name} {b}, its tensors {a}" for name, (a, b) in sizes.items() if a != b]
     if wrong:
         raise WeightsError(f"{where}: its metadata and its tensors disagree: they say {'; '.join(wrong)}.")
-
-
-def _stated_depths(config: ModelConfig, preset: Preset) -> Depths:
-    depths = _depths(preset)
-    return (config.depth,) * len(depths) if config.depth else depths

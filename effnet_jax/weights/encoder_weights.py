@@ -1,18 +1,18 @@
 """One encoder of a file of weights, and how its tensors become our parameters."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import logging
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.models.trees import depths_of, shapes_of
-from effnet_jax.weights.convert import lay
+from effnet_jax.models.trees import Tree, depths_of, flatten, shapes_of
 from effnet_jax.weights.errors import WeightsError, refusing
-from effnet_jax.weights.names.targets import Table, Target, flatten, linear
+from effnet_jax.weights.lay import lay
+from effnet_jax.weights.names.published_names import effnet_mstr
+from effnet_jax.weights.names.targets import Table, Target, linear
 from effnet_jax.weights.recognise import Recognised
 
-Tree = dict[str, Any]
+log = logging.getLogger(__name__)
 RECYCLING = "recycling"  # MSTR, which no other library has: our own names behind this
 
 
@@ -38,6 +38,12 @@ class EncoderWeights:
     where: str
     assumed: tuple[str, ...] = ()
 
+    @property
+    def lacks_transformers(self) -> bool:
+        """Whether it is one of the authors' with MSTR, whose code never saved the transformers of it."""
+        start = self.found.recycling
+        return start is not None and not any(n.startswith(f"{start}transformer_models.") for n in self.found.tensors)
+
     def lay(self, params: Tree, batch_stats: Tree, *, head: bool = True, whole: bool = False) -> tuple[Tree, Tree]:
         """Lay the tensors into the parameters and statistics of an encoder.
 
@@ -45,7 +51,8 @@ class EncoderWeights:
             params: of the encoder, or their shapes: `backbone`, `head` and, with token recycling, `recycling`.
             batch_stats: `backbone`, where there are statistics.
             head: take the embedding head along, where the file has one.
-            whole: token recycling must be in the file, where the encoder has it; else what is not there is left out.
+            whole: token recycling must be in the file, where the encoder has it; else what is not there is left out,
+                which is said where the file has a part of it.
 
         Returns:
             Parameters and statistics, as far as the file has them.
@@ -59,10 +66,15 @@ class EncoderWeights:
         if head and found.head is not None:
             wanted["head"] = params["head"]
             table |= linear(found.head, ("head",))
-        recycles = any(name.startswith(f"{RECYCLING}.") for name in found.tensors)
+        published = found.recycling is not None
+        recycles = published or any(name.startswith(f"{RECYCLING}.") for name in found.tensors)
         if RECYCLING in params and (recycles or whole):
             wanted[RECYCLING] = params[RECYCLING]
-            table |= recycling_table(params[RECYCLING])
+            if self.lacks_transformers:
+                self._say_what_lacks(refuse=whole)
+                wanted[RECYCLING] = {"mix": params[RECYCLING]["mix"]}
+            names = effnet_mstr(found.recycling or "", transformers=not self.lacks_transformers)
+            table |= _below(RECYCLING, names) if published else recycling_table(params[RECYCLING])
         stats = {"backbone": batch_stats.get("backbone", {})}
         try:
             with refusing(self.where):
@@ -72,36 +84,49 @@ class EncoderWeights:
             raise WeightsError(f"{error}{self._way_out(wanted, recycles)}") from error
         return laid, statistics
 
+    def _say_what_lacks(self, *, refuse: bool) -> None:
+        what = f"{self.where} lacks the transformers of MSTR (token recycling), which the authors' code never saved"
+        if refuse:
+            raise WeightsError(
+                f"{what}, so that no embedding of theirs can be had from it. Train them (model.weights=FILE with "
+                "model.token_recycling=true), or take random ones: load_encoder(FILE, random_recycling=True)."
+            )
+        log.warning("%s. They start from random numbers, as they did at each start there.", what)
+
     def _way_out(self, wanted: Tree, recycles: bool) -> str:
         """Say which fields of the configuration would make the tensors fit."""
         fields = []
-        weight = self.found.tensors.get(f"{self.found.head}.weight")
-        size = weight.shape[0] if weight is not None and weight.ndim == 2 else 0
-        if "head" in wanted and size and size != wanted["head"]["kernel"].shape[-1]:
+        size = self.found.rows(f"{self.found.head}.weight")
+        if "head" in wanted and size not in (0, wanted["head"]["kernel"].shape[-1]):
             fields.append(f"model.embedding_size={size}")
         if recycles and RECYCLING not in wanted:
             fields.append("model.token_recycling=true")
+        elif recycles and "transformers" in wanted[RECYCLING]:
+            hidden = wanted[RECYCLING]["transformers"][0][0]["fc1"]["kernel"].shape[-1]
+            if self.config.recycling_hidden != hidden:
+                fields.append(f"model.recycling_hidden={self.config.recycling_hidden}")
         return f"\nThe file needs {' and '.join(fields)}." if fields else ""
 
 
-def recycling_table(params: Mapping[Any, Any]) -> Table:
+def recycling_table(params: Tree) -> Table:
     """Name the tensors of MSTR by their places in our parameters."""
     return {".".join((RECYCLING, *map(str, path))): Target((RECYCLING, *path)) for path in flatten(params)}
 
 
-def encoder_tree(weights: EncoderWeights, *, head: bool = True) -> tuple[Tree, Tree]:
+def encoder_tree(weights: EncoderWeights, *, head: bool = True, whole: bool = True) -> tuple[Tree, Tree]:
     """Lay an encoder of a file into trees of its own size: parameters (with `head` where there is one), statistics.
 
     Args:
         weights: the encoder.
         head: take the embedding head along, where the file has one.
+        whole: token recycling must be in the file, where the encoder has it.
 
     Raises:
         WeightsError: every tensor that does not fit.
     """
     with refusing(weights.where):
         params, stats = shapes_of(weights.config)
-        return weights.lay(params, stats, head=head, whole=True)
+        return weights.lay(params, stats, head=head, whole=whole)
 
 
 def _below(name: str, table: Table) -> Table:

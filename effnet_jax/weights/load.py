@@ -1,6 +1,7 @@
 """Pretrained weights: find the file, and lay it into the parameters of a model or an encoder."""
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,30 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from effnet_jax.config import ModelConfig
+from effnet_jax.config import Config, ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.models.effnet import make_encoder
+from effnet_jax.models.effnet import make_encoder, make_recycling
 from effnet_jax.models.encoder import Encoder
 from effnet_jax.models.layers import dense_init
-from effnet_jax.models.presets import BACKBONES
-from effnet_jax.models.trees import shapes_of
-from effnet_jax.weights.encoder_weights import EncoderWeights, encoder_tree
-from effnet_jax.weights.errors import WeightsError
+from effnet_jax.models.presets import BACKBONES, preset_of
+from effnet_jax.models.trees import Tree, shapes_of
+from effnet_jax.models.trsm import make_functional_trsm
+from effnet_jax.weights.encoder_weights import RECYCLING, EncoderWeights, encoder_tree
+from effnet_jax.weights.errors import WeightsError, refusing
+from effnet_jax.weights.files.contents import SIDES, read_contents
+from effnet_jax.weights.lay import lay
+from effnet_jax.weights.names.published_names import UNUSED_TRSM, effnet_trsm
 from effnet_jax.weights.sources import read_source
 
-__all__ = ["WeightsError", "find_weights", "load_encoder", "load_encoders"]
+__all__ = ["WeightsError", "find_weights", "load_encoder", "load_encoders", "load_trsm"]
 
-Params = dict[str, Any]
+log = logging.getLogger(__name__)
+DOMAINS = {"encoder": "", "sketch_encoder": "sketch", "photo_encoder": "photo"}  # of the encoders of a model
 HUB_PREFIX = "timm/"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".npz", ".ckpt")
 
 
-def load_encoders(config: ModelConfig, params: Params, batch_stats: Params) -> tuple[Params, Params]:
+def load_encoders(config: ModelConfig, params: Tree, batch_stats: Tree) -> tuple[Tree, Tree]:
     """Load the weights that `config.weights` names into every encoder of a model.
 
     A file with a sketch and a photo encoder (the authors' checkpoints), or a folder with a file for each, fills each
@@ -57,9 +63,10 @@ def load_encoders(config: ModelConfig, params: Params, batch_stats: Params) -> t
         )
     loaded, statistics = dict(params), dict(batch_stats)
     for name in params:
-        domain = name.removesuffix("encoder").removesuffix("_")
-        weights = by_domain.get(domain) or by_domain.get("photo") or source.encoders[0]
+        weights = by_domain.get(DOMAINS[name]) or by_domain.get("photo") or source.encoders[0]
         tree, stats = _fit(weights, config, params[name], batch_stats.get(name) or {})
+        if RECYCLING in tree:  # of the authors' MSTR there is a part
+            tree[RECYCLING] = {**params[name][RECYCLING], **tree[RECYCLING]}
         loaded[name] = {**params[name], **tree}
         if stats:
             statistics[name] = {**batch_stats[name], **stats}
@@ -67,21 +74,26 @@ def load_encoders(config: ModelConfig, params: Params, batch_stats: Params) -> t
 
 
 def load_encoder(
-    path: str | Path, *, domain: str = "", embedding_size: int = 0, **changes: Any
+    path: str | Path, *, domain: str = "", embedding_size: int = 0, random_recycling: bool = False, **changes: Any
 ) -> tuple[Encoder, Preprocessing]:
     """Make the encoder that a file holds, whatever its kind, ready to use.
+
+    Where nothing tells the attention heads of a ViT and `heads` does not say them, 64 channels a head are assumed, and
+    a warning says so.
 
     Args:
         path: file of any kind that `effnet-jax convert` reads, or a folder with one for sketches and one for photos.
         domain: "sketch" or "photo", where there are both.
         embedding_size: width of a new, random head; needed where the file has a backbone only.
-        changes: fields of ModelConfig to change, such as image_size.
+        random_recycling: take random transformers for the authors' MSTR, whose files lack them.
+        changes: fields of ModelConfig to change, such as image_size, or heads.
 
     Returns:
         The encoder, and the preprocessing of its images.
 
     Raises:
-        WeightsError: nothing that is known, tensors that do not fit, no head and no `embedding_size`.
+        WeightsError: nothing that is known, tensors that do not fit, no head and no `embedding_size`, an MSTR without
+            its transformers and no `random_recycling`.
     """
     source = read_source(path)
     choices = {weights.domain: weights for weights in source.encoders}
@@ -93,15 +105,52 @@ def load_encoder(
     config = dataclasses.replace(weights.config, **changes)
     if embedding_size:
         config = dataclasses.replace(config, embedding_size=embedding_size)
+    if "heads" in weights.assumed and "heads" not in changes:
+        log.warning(
+            "%s does not tell the attention heads of its ViT: heads=%d is assumed. With another number the embeddings "
+            "are others; give it as load_encoder(..., heads=N).",
+            weights.where,
+            preset_of(config).heads,
+        )
     pixels = dataclasses.replace(weights.preprocessing, image_size=config.image_size)
     weights = dataclasses.replace(weights, config=config, preprocessing=pixels)
-    params, statistics = encoder_tree(weights, head=not embedding_size)
+    params, statistics = encoder_tree(weights, head=not embedding_size, whole=not random_recycling)
+    if random_recycling and config.token_recycling:
+        drawn = nnx.state(make_recycling(config, rngs=nnx.Rngs(params=jax.random.key(0))), nnx.Param)
+        params[RECYCLING] = {**nnx.to_pure_dict(drawn), **params.get(RECYCLING, {})}
     encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(params=jax.random.key(0))))
     if "head" not in params:
         kernel = dense_init(jax.random.key(0), shapes_of(config)[0]["head"]["kernel"].shape)
         params["head"] = {"kernel": kernel, "bias": np.zeros(config.embedding_size, np.float32)}
     graphdef = nnx.split(encoder, nnx.Param, nnx.BatchStat)[0]
     return nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (params, statistics))), pixels
+
+
+def load_trsm(path: str | Path, config: Config) -> Tree:
+    """Read the token module of the authors' stage 2 and its two heads, as parameters of our TRSM.
+
+    Its second set of intra weights, which the authors' code never uses, is left out; the encoders of the same file are
+    read by `load_encoder` and `load_encoders`.
+
+    Args:
+        path: checkpoint of the authors' stage 2 (.pth), or its tensors under the same names (.safetensors).
+        config: whose token width and embedding size the file must have; no file tells the heads, `trsm.heads` does.
+
+    Returns:
+        What `make_functional_trsm(config)` takes, as float32 NumPy arrays.
+
+    Raises:
+        WeightsError: no such tensors, or tensors that do not fit; all of them.
+    """
+    path, table = Path(path).expanduser(), effnet_trsm()
+    with refusing(path):
+        contents = read_contents(path)
+        own = {name: x for name, x in contents.tensors.items() if name.partition(".")[0] not in SIDES.values()}
+        if not any(name in own for name in table):
+            raise WeightsError(f"{path} ({contents.kind}) holds no TRSM of EffNet's authors: it has no tensor trsm.*.")
+        like = jax.eval_shape(make_functional_trsm(config).init, jax.random.key(0))
+        source = f"{path} (the authors' names of TRSM)"
+        return lay(contents.read(own), table, like, {}, source=source, ignored=lambda n: n.startswith(UNUSED_TRSM))[0]
 
 
 def find_weights(name: str, backbone: str = "vit_base") -> Path:
@@ -135,12 +184,12 @@ def find_weights(name: str, backbone: str = "vit_base") -> Path:
         raise WeightsError(f"model.weights={name!r} could not be fetched ({reason}); {_ways_out(name)}") from error
 
 
-def _fit(weights: EncoderWeights, config: ModelConfig, params: Params, stats: Params) -> tuple[Params, Params]:
+def _fit(weights: EncoderWeights, config: ModelConfig, params: Tree, stats: Tree) -> tuple[Tree, Tree]:
     try:
         return weights.lay(params, stats)
     except WeightsError as error:
         sizes = f"image_size={config.image_size}"
-        sizes += f", patch_size={config.patch_size}" if config.backbone.startswith("vit") else ""
+        sizes += f", patch_size={config.patch_size}" if BACKBONES[config.backbone].family == "vit" else ""
         raise WeightsError(f"{error}\nThe model is model.backbone={config.backbone} ({sizes}).") from error
 
 

@@ -1,4 +1,4 @@
-"""What the files beside a file of weights tell: pixels that images must become, and the heads of a ViT."""
+"""What the shapes of a file do not tell: the pixels that images must become, and the heads of a ViT."""
 
 import dataclasses
 import json
@@ -53,8 +53,14 @@ def usual_pixels(found: Recognised, fields: Mapping[str, Any], path: Path) -> tu
 
 
 def told_heads(found: Recognised, path: Path) -> int:
-    """Give the attention heads that Hugging Face's config.json beside a ViT tells, 0 where there is none that fits."""
-    if found.naming.source != "Hugging Face":
+    """Give the attention heads of a ViT, 0 where nothing tells them.
+
+    Google's tensors keep them apart; Hugging Face's config.json beside the file has them, where it fits.
+    """
+    if found.naming.kind == "augreg":
+        query = found.tensors.get("Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel")
+        return int(query.shape[1]) if query is not None and query.ndim == 3 else 0
+    if found.naming.kind != "huggingface":
         return 0
     values, token = _beside(path, CONFIG), found.tensors.get("embeddings.cls_token")
     heads, width = values.get("num_attention_heads"), values.get("hidden_size")
@@ -109,7 +115,6 @@ def _is_for(values: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
     """Tell whether timm's name of an architecture is that of the tensors; DeiT is a ViT."""
     name = _architecture(values).replace("deit", "vit")
     ours = fields["backbone"]
-    family = ours.rstrip("0123456789").split("_")[0]
-    if family not in [word.rstrip("0123456789") for word in name.split("_")]:
+    if BACKBONES[ours].family not in [word.rstrip("0123456789") for word in name.split("_")]:
         return False
     return ours in name or not any(other in name for other in BACKBONES)  # a size that has no name here

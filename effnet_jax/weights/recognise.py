@@ -2,29 +2,47 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from effnet_jax.models.presets import Family
 from effnet_jax.weights.errors import WeightsError, some
 from effnet_jax.weights.names.cnn_names import torchvision_inception, torchvision_resnet, torchvision_vgg16
 from effnet_jax.weights.names.swin_names import timm_convnext, timm_swin
 from effnet_jax.weights.names.targets import Table
-from effnet_jax.weights.names.vit_names import augreg_vit, huggingface_vit, timm_conv_stem, timm_vit
+from effnet_jax.weights.names.vit_names import augreg_vit, huggingface_vit, timm_vit
 
+Kind = Literal["timm", "huggingface", "augreg", "authors"]  # whose names; those of torchvision are timm's too
 Depths = tuple[int, ...]
 HALF, IMAGENET = ((0.5,) * 3, (0.5,) * 3), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HEADS = ("mlp_head.0", "output_layer", "linear_out.0")  # of the authors' encoders: the embedding
+AUTHORS_HEADS = ("mlp_head.0", "output_layer", "linear_out.0")  # of the authors' encoders: the embedding
+AUTHORS_RECYCLING = "recycle_model."
+
+
+class Variant(NamedTuple):
+    """What the names of tensors tell about an architecture besides its blocks.
+
+    Attributes:
+        stem: convolutions of a ViT's convolutional stem; 0: a linear one.
+        early_merges: Swin of timm before 0.9 and of the authors, where a merge belongs to the stage before it.
+        bottleneck: ResNet with three convolutions in a block.
+    """
+
+    stem: int = 0
+    early_merges: bool = False
+    bottleneck: bool = False
 
 
 class Naming(NamedTuple):
     """How one library names the tensors of one architecture.
 
     Attributes:
-        source: whose names they are.
-        family: vit, swin, convnext, vgg, resnet or inception.
+        kind: whose names they are.
+        source: the same in words.
+        family: of which architecture.
         mark: a tensor that only this architecture has; what stands before it is a prefix.
-        table: names and blocks a stage -> table.
+        table: blocks a stage and variant -> table.
         blocks: pattern whose groups are the numbers of a stage (where there are stages) and of a block.
         ignored: pattern of names that are not needed: classifiers, counters and buffers.
         classifier: name of the classifier; our own files keep the embedding head there.
@@ -33,10 +51,11 @@ class Naming(NamedTuple):
         resample: filter of their resize.
     """
 
+    kind: Kind
     source: str
-    family: str
+    family: Family
     mark: str
-    table: Callable[[Iterable[str], Depths], Table]
+    table: Callable[[Depths, Variant], Table]
     blocks: str
     ignored: str
     classifier: str
@@ -45,49 +64,32 @@ class Naming(NamedTuple):
     resample: str = "bicubic"
 
 
-def _timm_vit(names: Iterable[str], depths: Depths) -> Table:
-    stem = len({name for name in names if re.fullmatch(r"stem\.\d+\.conv\.weight", name)})
-    table = timm_vit(depths[0])
-    if stem:
-        table = {name: target for name, target in table.items() if not name.startswith("patch_embed.")}
-        table |= timm_conv_stem(stem)
-    return table
-
-
-def _timm_swin(names: Iterable[str], depths: Depths) -> Table:
-    return timm_swin(depths, old="layers.0.downsample.norm.weight" in names)
-
-
-def _resnet(names: Iterable[str], depths: Depths) -> Table:
-    return torchvision_resnet(depths, bottleneck="layer1.0.conv3.weight" in names)
-
-
-def _authors_vgg16(names: Iterable[str], depths: Depths) -> Table:
-    return {f"backbone.{name.removeprefix('features.')}": target for name, target in torchvision_vgg16().items()}
-
-
 _COUNTERS = r".*\.num_batches_tracked"
 NAMINGS = (
-    Naming("timm", "vit", "blocks.0.attn.qkv.weight", _timm_vit, r"blocks\.(\d+)\.",
+    Naming("timm", "timm", "vit", "blocks.0.attn.qkv.weight",
+           lambda depths, variant: timm_vit(*depths, stem=variant.stem), r"blocks\.(\d+)\.",
            r"head(_dist)?\.(weight|bias)", "head", HALF, 0),
-    Naming("Hugging Face", "vit", "encoder.layer.0.attention.attention.query.weight",
-           lambda names, depths: huggingface_vit(depths[0]), r"encoder\.layer\.(\d+)\.",
+    Naming("huggingface", "Hugging Face", "vit", "encoder.layer.0.attention.attention.query.weight",
+           lambda depths, variant: huggingface_vit(*depths), r"encoder\.layer\.(\d+)\.",
            r"(pooler\.dense|classifier)\.(weight|bias)", "classifier", HALF, 0, "bilinear"),
-    Naming("AugReg (Google)", "vit", "Transformer/encoderblock_0/LayerNorm_0/scale",
-           lambda names, depths: augreg_vit(depths[0]), r"Transformer/encoderblock_(\d+)/",
+    Naming("augreg", "AugReg (Google)", "vit", "Transformer/encoderblock_0/LayerNorm_0/scale",
+           lambda depths, variant: augreg_vit(*depths), r"Transformer/encoderblock_(\d+)/",
            r"(head|pre_logits)/(kernel|bias)", "head", HALF, 0),
-    Naming("timm", "swin", "layers.0.blocks.0.attn.relative_position_bias_table", _timm_swin,
-           r"layers\.(\d+)\.blocks\.(\d+)\.", r"head\.(fc\.)?(weight|bias)|.*\.(relative_position_index|attn_mask)",
-           "head.fc", IMAGENET, 224),
-    Naming("timm", "convnext", "stages.0.blocks.0.conv_dw.weight", lambda names, depths: timm_convnext(depths),
-           r"stages\.(\d+)\.blocks\.(\d+)\.", r"head\.fc\.(weight|bias)", "head.fc", IMAGENET, 224),
-    Naming("torchvision, timm", "vgg", "features.28.weight", lambda names, depths: torchvision_vgg16(), "",
+    Naming("timm", "timm", "swin", "layers.0.blocks.0.attn.relative_position_bias_table",
+           lambda depths, variant: timm_swin(depths, old=variant.early_merges), r"layers\.(\d+)\.blocks\.(\d+)\.",
+           r"head\.(fc\.)?(weight|bias)|.*\.(relative_position_index|attn_mask)", "head.fc", IMAGENET, 224),
+    Naming("timm", "timm", "convnext", "stages.0.blocks.0.conv_dw.weight",
+           lambda depths, variant: timm_convnext(depths), r"stages\.(\d+)\.blocks\.(\d+)\.",
+           r"head\.fc\.(weight|bias)", "head.fc", IMAGENET, 224),
+    Naming("timm", "torchvision, timm", "vgg", "features.28.weight", lambda depths, variant: torchvision_vgg16(), "",
            r"(classifier|pre_logits|head)\..*", "head.fc", IMAGENET, 224, "bilinear"),
-    Naming("EffNet's authors", "vgg", "backbone.28.weight", _authors_vgg16, "", "(?!)", "", IMAGENET, 224, "bilinear"),
-    Naming("torchvision, timm", "resnet", "layer1.0.conv1.weight", _resnet, r"layer(\d+)\.(\d+)\.",
+    Naming("authors", "EffNet's authors", "vgg", "backbone.28.weight",
+           lambda depths, variant: torchvision_vgg16("backbone"), "", "(?!)", "", IMAGENET, 224, "bilinear"),
+    Naming("timm", "torchvision, timm", "resnet", "layer1.0.conv1.weight",
+           lambda depths, variant: torchvision_resnet(depths, bottleneck=variant.bottleneck), r"layer(\d+)\.(\d+)\.",
            rf"fc\.(weight|bias)|{_COUNTERS}", "fc", IMAGENET, 224, "bilinear"),
-    Naming("torchvision, timm", "inception", "Mixed_5b.branch1x1.conv.weight",
-           lambda names, depths: torchvision_inception(), "", rf"fc\.(weight|bias)|AuxLogits\..*|{_COUNTERS}",
+    Naming("timm", "torchvision, timm", "inception", "Mixed_5b.branch1x1.conv.weight",
+           lambda depths, variant: torchvision_inception(), "", rf"fc\.(weight|bias)|AuxLogits\..*|{_COUNTERS}",
            "fc", HALF, 299),
 )  # fmt: skip
 
@@ -100,18 +102,32 @@ class Recognised(NamedTuple):
         tensors: of the backbone, without the prefix that the file puts before them, and of the head.
         head: name of the embedding head, a linear layer among the tensors; None where there is none.
         depths: blocks, or blocks of each stage.
-        source: sentence about it.
+        variant: what else the names tell.
+        recycling: what stands before the tensors of the authors' MSTR; None where there are none.
+        authors: an encoder of EffNet's authors, as its head or its naming shows.
     """
 
     naming: Naming
     tensors: dict[str, np.ndarray]
     head: str | None
     depths: Depths
-    source: str
+    variant: Variant
+    recycling: str | None
+    authors: bool
+
+    @property
+    def source(self) -> str:
+        """Say whose names these are, in words."""
+        return f"{self.naming.source}'s names of a {self.naming.family} backbone"
 
     def table(self, depths: Sequence[int] | None = None) -> Table:
         """Give the table for these blocks a stage; None: as many as the file has."""
-        return self.naming.table(self.tensors.keys(), tuple(depths) if depths else self.depths)
+        return self.naming.table(tuple(depths) if depths else self.depths, self.variant)
+
+    def rows(self, name: str) -> int:
+        """Count the outputs of a linear layer of torch by its weight; 0 where there is none of this name."""
+        weight = self.tensors.get(name)
+        return int(weight.shape[0]) if weight is not None and weight.ndim == 2 and weight.size else 0
 
     def ignored(self, name: str) -> bool:
         """Tell whether a backbone does not need a tensor."""
@@ -142,12 +158,19 @@ def recognise(tensors: Mapping[str, np.ndarray], where: str, *, own_head: bool =
         prefix = prefixes[0]
         outer = prefix.removesuffix("encoder.").removesuffix("features.").removesuffix("backbone.")
         inner = {name.removeprefix(prefix): x for name, x in tensors.items()}
-        heads = [(outer + name).removeprefix(prefix) for name in HEADS]
+        heads = [(outer + name).removeprefix(prefix) for name in AUTHORS_HEADS]
         head = next((name for name in heads if f"{name}.weight" in inner or f"{name}.bias" in inner), None)
-        if own_head and head is None:
-            head = naming.classifier
-        depths = _depths(inner, naming.blocks)
-        return Recognised(naming, inner, head, depths, f"{naming.source}'s names of a {naming.family} backbone")
+        authors = head is not None or naming.kind == "authors"
+        recycling = (outer + AUTHORS_RECYCLING).removeprefix(prefix)
+        return Recognised(
+            naming,
+            inner,
+            naming.classifier if own_head and head is None else head,
+            _depths(inner, naming.blocks),
+            _variant(inner, naming.family),
+            recycling if any(name.startswith(recycling) for name in inner) else None,
+            authors,
+        )
     if several:
         family, prefixes = min(several.items(), key=lambda item: len(item[1]))
         raise WeightsError(
@@ -158,6 +181,14 @@ def recognise(tensors: Mapping[str, np.ndarray], where: str, *, own_head: bool =
     raise WeightsError(
         f"{where} holds tensors of no architecture that is known here ({len(tensors)} names: "
         f"{some(sorted(tensors), 6)}). Known are {known}"
+    )
+
+
+def _variant(names: Mapping[str, np.ndarray], family: Family) -> Variant:
+    return Variant(
+        stem=sum(re.fullmatch(r"stem\.\d+\.conv\.weight", name) is not None for name in names),
+        early_merges="layers.0.downsample.norm.weight" in names,
+        bottleneck=family == "resnet" and "layer1.0.conv3.weight" in names,
     )
 
 

@@ -2,24 +2,20 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.presets import BACKBONES
-from effnet_jax.models.trees import depths_of
+from effnet_jax.models.trees import Tree, depths_of, flatten
 from effnet_jax.storage.files import replacing
 from effnet_jax.weights.encoder_weights import RECYCLING, recycling_table
 from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.names.targets import Table, flatten, linear, to_theirs
-from effnet_jax.weights.recognise import NAMINGS
+from effnet_jax.weights.names.targets import Table, linear, to_theirs
+from effnet_jax.weights.recognise import NAMINGS, Variant
 from effnet_jax.weights.sources import OWN
-
-Tree = Mapping[str, Any]
 
 
 def timm_tensors(config: ModelConfig, params: Tree, batch_stats: Tree) -> dict[str, np.ndarray]:
@@ -60,14 +56,10 @@ def portable(config: ModelConfig) -> ModelConfig:
 
 def timm_table(config: ModelConfig, backbone: Tree) -> tuple[Table, str]:
     """Give timm's table of a backbone, and the name of timm's classifier."""
-    family = config.backbone.rstrip("0123456789").split("_")[0]
-    naming = next(n for n in NAMINGS if n.family == family)
-    hints = set()  # names that tell variants apart
-    if family == "vit" and "convolutions" in backbone["patch_embed"]:
-        hints = {f"stem.{i}.conv.weight" for i in backbone["patch_embed"]["convolutions"]}
-    elif family == "resnet" and len(backbone["stages"][0][0]["convolutions"]) == 3:
-        hints = {"layer1.0.conv3.weight"}
-    return naming.table(hints, depths_of(backbone)), naming.classifier
+    preset = BACKBONES[config.backbone]
+    naming = next(naming for naming in NAMINGS if (naming.kind, naming.family) == ("timm", preset.family))
+    stem = len(backbone.get("patch_embed", {}).get("convolutions", ()))
+    return naming.table(depths_of(backbone), Variant(stem, bottleneck=preset.bottleneck)), naming.classifier
 
 
 def save_encoder(

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tiny import tiny_encoders
 
-from effnet_jax.encoders.encoders import MODEL, WEIGHTS, flatten, read_encoders, read_fingerprint
+from effnet_jax.encoders.encoders import MODEL, WEIGHTS, read_encoders, read_fingerprint
 from effnet_jax.models.effnet import make_functional
+from effnet_jax.models.trees import flatten
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,10 @@ def test_fingerprint_follows_what_decides_an_embedding(encoders):
     assert tiny_encoders(1).fingerprint != encoders.fingerprint
     assert tiny_encoders(pooling="mean").fingerprint != encoders.fingerprint
     assert tiny_encoders(remat=True).fingerprint == encoders.fingerprint
+
+
+def test_fingerprints_stay_what_they_were_in_indexes_of_before(encoders):
+    assert encoders.fingerprint == "63eaf5552cc1d7840fa916ad548a0c12d7856a0c606c6a49b9fbaaf44fc9ff9d"
 
 
 def test_damaged_and_mixed_folders_are_refused(encoders, tmp_path):

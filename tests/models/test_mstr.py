@@ -72,5 +72,7 @@ def test_dropout_belongs_to_the_row_and_is_off_without_keys(mstr):
 def test_grids_and_widths_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match=r"16 x 16 patches must be a multiple of 14"):
         MSTR(48, 16, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="one of 14 x 14 patches only, not of 28 x 28"):
+        MSTR(48, 28, as_published=True, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="width 64 must be a multiple of 8 heads and of 48 channels"):
         MSTR(64, 14, rngs=nnx.Rngs(0))

@@ -5,7 +5,8 @@ import pytest
 from flax import nnx
 
 from effnet_jax import ViT
-from effnet_jax.models.vit import PRESETS, resize_position_embeddings
+from effnet_jax.models.presets import BACKBONES
+from effnet_jax.models.vit import resize_position_embeddings
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 8}
 
@@ -26,7 +27,7 @@ def test_any_image_and_patch_size(image_size, patch_size):
 
 @pytest.mark.parametrize(("name", "millions"), [("vit_tiny", 5.52), ("vit_small", 21.67), ("vit_base", 85.80)])
 def test_presets_have_the_published_sizes(name, millions):
-    width, depth, heads = PRESETS[name]
+    width, (depth,), heads = BACKBONES[name].width, BACKBONES[name].depths, BACKBONES[name].heads
     model = nnx.eval_shape(lambda: ViT(width=width, depth=depth, heads=heads, rngs=nnx.Rngs(0)))
     count = sum(np.prod(p.shape) for p in jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, nnx.Param))))
     assert count / 1e6 == pytest.approx(millions, abs=0.01)

@@ -11,7 +11,7 @@ from recipe import fill, image
 from effnet_jax.config import ModelConfig
 from effnet_jax.models.effnet import make_encoder
 from effnet_jax.models.trees import depths_of, shapes_of
-from effnet_jax.weights.convert import lay
+from effnet_jax.weights.lay import lay
 from effnet_jax.weights.recognise import Recognised, recognise
 
 

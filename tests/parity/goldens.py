@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from effnet_jax.models.trees import nest
 from effnet_jax.weights.names.published_names import effnet_mstr, effnet_trsm
-from effnet_jax.weights.names.targets import nest, to_ours
+from effnet_jax.weights.names.targets import to_ours
 from effnet_jax.weights.names.vit_names import timm_vit
 
 FOLDER = Path(__file__).parent / "goldens"

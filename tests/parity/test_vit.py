@@ -9,7 +9,7 @@ from goldens import assert_close, encoder_params, load, nhwc, under
 from recipe import fill, image
 
 from effnet_jax import Encoder, ViT
-from effnet_jax.models.vit import PRESETS
+from effnet_jax.models.presets import BACKBONES
 
 FORWARD, GRADIENT = 1e-5, 5e-5
 
@@ -48,10 +48,11 @@ def test_small_encoder_values_and_gradients():
 
 @pytest.mark.parametrize("name", ["vit_tiny", "vit_base"])
 def test_preset_sizes(name):
+    preset = BACKBONES[name]
     arrays, meta = load(f"recipe_{name}_patch16_224")
     tensors = {key: fill(key, tuple(shape), meta["gain"], meta["salt"]) for key, shape in meta["tensors"]}
     images = nhwc(image(meta["input_name"], tuple(meta["input_shape"])))
-    encoding = jax.jit(make(*PRESETS[name], 224, 512))(encoder_params(tensors), images)
+    encoding = jax.jit(make(preset.width, *preset.depths, preset.heads, 224, 512))(encoder_params(tensors), images)
     tokens = np.asarray(encoding.tokens)
     assert_close(encoding.feature, arrays["out/cls/full"], FORWARD, "CLS")
     assert_close(encoding.embedding, arrays["out/mlp_feat/full"], FORWARD, "embedding")

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from effnet_jax.encoders.encoders import flatten
+from effnet_jax.models.trees import flatten
 from effnet_jax.runs.folder import Run, trained_encoders
 from effnet_jax.runs.results import _with_fields
 from effnet_jax.runs.saved import read_about, read_saved_metrics, read_tree

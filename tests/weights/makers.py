@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
+from effnet_jax.models.trees import flatten
+
 FILES = Path(__file__).parent / "files"
 BLOCK = "blocks.0.attn.qkv.weight"  # makes a file one of a ViT
 BLOCK_NPZ = "Transformer/encoderblock_0/LayerNorm_0/scale.npy"
@@ -70,6 +72,21 @@ def checkpoint(contents, data=b"\0" * 16):
     if isinstance(contents, dict):
         contents = b"\x80\x02}(" + b"".join(text(name) + value for name, value in contents.items()) + b"u."
     return archive([("a/data.pkl", contents), ("a/byteorder", b"little"), ("a/version", b"3\n"), ("a/data/0", data)])
+
+
+def state_dict(values):
+    """A PyTorch file of a (nested) dict of float32 arrays, all in one storage."""
+    count, numbers = sum(x.size for x in flatten(values).values()), []
+
+    def pickled(value):
+        if isinstance(value, dict):
+            return b"}(" + b"".join(text(name) + pickled(inner) for name, inner in value.items()) + b"u"
+        offset = sum(x.size for x in numbers)
+        numbers.append(np.ascontiguousarray(value, np.float32))
+        return tensor(value.shape, [s // 4 for s in numbers[-1].strides], count=count, offset=offset)
+
+    contents = b"\x80\x02" + pickled(values) + b"."
+    return checkpoint(contents, b"".join(x.tobytes() for x in numbers))
 
 
 def own(about, tensors):

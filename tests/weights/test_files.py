@@ -1,6 +1,7 @@
 """Files of every kind: recognised, laid in exactly, and the same embedding from each."""
 
 import json
+import logging
 import struct
 from pathlib import Path
 
@@ -9,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from makers import checkpoint, entries, tensor, text, with_contents, zeros
+from makers import entries, state_dict, text, with_contents, zeros
 from recipe import fill, image
 from safetensors.numpy import save, save_file
 
 from effnet_jax.config import ModelConfig
+from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trees import shapes_of
 from effnet_jax.weights.encoder_weights import encoder_tree
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.load import load_encoder, load_encoders
-from effnet_jax.weights.save import timm_tensors
+from effnet_jax.weights.save import save_encoder, timm_tensors
 from effnet_jax.weights.sources import read_source
 
 FILES = Path(__file__).parent / "files"
@@ -265,13 +267,7 @@ def test_vgg16_with_its_classifier_is_read_whatever_the_order_of_names(tmp_path)
         before = out
     save_file(values, tmp_path / "vgg.safetensors")  # which sorts its names: the classifier comes first
     path = tmp_path / "vgg.pth"
-    whole = b"".join(x.tobytes() for x in values.values())
-    place, pickled = 0, {}
-    for name, x in values.items():
-        strides = tuple(s // 4 for s in x.strides)
-        pickled[name] = tensor(x.shape, strides, count=len(whole) // 4, offset=place)
-        place += x.size
-    path.write_bytes(checkpoint(pickled, whole))
+    path.write_bytes(state_dict(values))
     for other in (tmp_path / "vgg.safetensors", path):
         (weights,) = read_source(other).encoders
         assert (weights.config.backbone, weights.config.width) == ("vgg16", 8)
@@ -337,3 +333,56 @@ def test_weights_of_timm_that_follow_a_running_mean(tmp_path):
     path = tmp_path / "ema.pth.tar"
     path.write_bytes(with_contents(wrapped))
     assert len(read_source(path).encoders[0].found.tensors) > 20
+
+
+def five_heads(tmp_path):
+    """A ViT of 80 channels, which 64 channels a head would give one head."""
+    config = ModelConfig(
+        backbone="vit_tiny", width=80, depth=1, heads=5, image_size=16, patch_size=8, embedding_size=4, weights="none"
+    )
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: rng.standard_normal(x.shape).astype(np.float32), shapes_of(config)[0])
+    save_file(timm_tensors(config, {"backbone": params["backbone"]}, {}), tmp_path / "five.safetensors")
+    return tmp_path / "five.safetensors"
+
+
+def test_a_guess_at_the_heads_is_said_and_given_heads_are_taken_without_a_word(tmp_path, caplog):
+    path = five_heads(tmp_path)
+    tokens = {}
+    for options, said in (({}, True), ({"heads": 5}, False), ({"heads": 1}, False)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            encoder, _ = load_encoder(path, embedding_size=4, **options)
+        tokens[options.get("heads", 0)] = encoder(jnp.asarray(np.random.default_rng(0).random((1, 16, 16, 3)))).tokens
+        messages = [record.getMessage() for record in caplog.records]
+        assert len(messages) == said
+        for words in (str(path), "heads=1 is assumed", "load_encoder(..., heads=N)"):
+            assert not said or words in messages[0]
+    np.testing.assert_array_equal(tokens[0], tokens[1])
+    assert np.abs(tokens[0] - tokens[5]).max() > 0.1
+
+
+def test_heads_that_the_file_tells_are_no_guess(tmp_path, caplog):
+    huggingface_file = write("huggingface.safetensors", tmp_path / "w.safetensors")
+    told = {"model_type": "vit", "hidden_size": D, "num_hidden_layers": 2, "num_attention_heads": 4}
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    with caplog.at_level(logging.WARNING):
+        encoder, _ = load_encoder(huggingface_file, embedding_size=4)
+        assert encoder.backbone.blocks[0].attn.heads == 4
+        load_encoder(write("augreg.npz", tmp_path / "w.npz"), embedding_size=4)
+    assert not caplog.records
+    (tmp_path / "config.json").unlink()
+    with caplog.at_level(logging.WARNING):
+        load_encoder(huggingface_file, embedding_size=4)
+    assert len(caplog.records) == 1
+
+
+def test_a_width_that_no_64_channels_divide_is_read_with_fewer_heads_and_kept_with_its_own(tmp_path):
+    config = ModelConfig(**{**SMALL, "width": 200, "heads": 4, "depth": 1}, embedding_size=4, weights="none")
+    params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes_of(config)[0])
+    save_file(timm_tensors(config, {"backbone": params["backbone"]}, {}), tmp_path / "timm.safetensors")
+    (weights,) = read_source(tmp_path / "timm.safetensors").encoders
+    assert (weights.config.heads, weights.assumed) == (2, ("heads",))
+    save_encoder(tmp_path / "own.safetensors", config, params, {}, Preprocessing(16))
+    (weights,) = read_source(tmp_path / "own.safetensors").encoders
+    assert (weights.config.heads, weights.assumed) == (4, ())

@@ -208,7 +208,7 @@ def test_what_nobody_foresaw_is_a_sentence_too(tmp_path, monkeypatch):
     def broken(path):
         raise ZeroDivisionError("by\x1b zero")
 
-    monkeypatch.setattr("effnet_jax.weights.sources.read_safetensors", broken)
+    monkeypatch.setattr("effnet_jax.weights.files.contents.read_safetensors", broken)
     path = tmp_path / "w.safetensors"
     path.write_bytes(save({"a": zeros(1)}))
     with pytest.raises(WeightsError, match=r"w\.safetensors is damaged, .*\(ZeroDivisionError: by\\x1b zero\)"):

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 
 from effnet_jax.models.inception import BLOCKS, STEM
+from effnet_jax.models.trees import Path
 from effnet_jax.models.vgg import STAGES
-from effnet_jax.weights.names.targets import Path, Table, batch_norm, linear
+from effnet_jax.weights.names.targets import Table, batch_norm, linear
 
 
-def torchvision_vgg16() -> Table:
-    """Map the convolutions of `vgg16` to the parameters of our VGG16."""
+def torchvision_vgg16(prefix: str = "features") -> Table:
+    """Map the convolutions of `vgg16`, which the authors' encoder keeps below another name, to those of our VGG16."""
     table, position = {}, 0
     for s, stage in enumerate(STAGES):
         for i in range(len(stage)):
-            table |= linear(f"features.{position}", ("stages", s, i), "conv")
+            table |= linear(f"{prefix}.{position}", ("stages", s, i), "conv")
             position += 2  # the ReLU counts
         position += 1  # and the maximum
     return table

@@ -1,8 +1,8 @@
 """Tables from the tensor names of EffNet's published token modules to ours."""
 
-from effnet_jax.weights.names.targets import Target
+from effnet_jax.weights.names.targets import Table, Target, linear, norm
 
-_LAYERS = {
+TRSM_LAYERS = {
     "in_attn.feat1_attn.wq": ("intra", "query"),
     "in_attn.feat1_attn.wk": ("intra", "key"),
     "in_attn.feat1_attn.wv": ("intra", "value"),
@@ -16,40 +16,31 @@ _LAYERS = {
     "proj1": ("photo_proj",),
     "proj2": ("sketch_proj",),
 }
-_HEADS = {"img_mlp_head": ("photo_head",), "skt_mlp_head": ("sketch_head",)}
+UNUSED_TRSM = "trsm.in_attn.feat2_attn."  # never called by the authors' code, which sends both streams through feat1
 
 
-def effnet_trsm(prefix: str = "trsm.") -> dict[str, Target]:
+def effnet_trsm(prefix: str = "trsm.") -> Table:
     """Map the tensors of the published stage 2, token module (behind `prefix`) and heads, to our TRSM."""
-    table = {}
-    for names, before in ((_LAYERS, prefix), (_HEADS, "")):
-        for name, path in names.items():
-            table[f"{before}{name}.weight"] = Target((*path, "kernel"), "linear")
-            table[f"{before}{name}.bias"] = Target((*path, "bias"), "same")
+    table = linear("img_mlp_head", ("photo_head",)) | linear("skt_mlp_head", ("sketch_head",))
+    for name, path in TRSM_LAYERS.items():
+        table |= linear(f"{prefix}{name}", path)
     return table
 
 
-def effnet_mstr(prefix: str = "recycle_model.", scales: int = 3, layers: int = 2) -> dict[str, Target]:
-    """Map the tensors of the published MSTR to ours. Published files lack its transformers, which were never saved."""
-    inside = {
-        "self_attn.in_proj_weight": (("qkv", "kernel"), "linear"),
-        "self_attn.in_proj_bias": (("qkv", "bias"), "same"),
-        "self_attn.out_proj.weight": (("proj", "kernel"), "linear"),
-        "self_attn.out_proj.bias": (("proj", "bias"), "same"),
-        "norm1.weight": (("norm1", "scale"), "same"),
-        "norm1.bias": (("norm1", "bias"), "same"),
-        "norm2.weight": (("norm2", "scale"), "same"),
-        "norm2.bias": (("norm2", "bias"), "same"),
-        "linear1.weight": (("fc1", "kernel"), "linear"),
-        "linear1.bias": (("fc1", "bias"), "same"),
-        "linear2.weight": (("fc2", "kernel"), "linear"),
-        "linear2.bias": (("fc2", "bias"), "same"),
-    }
-    table = {
-        f"{prefix}transformer_models.{i}.layers.{k}.{name}": Target(("transformers", i, k, *path), layout)
-        for i in range(scales)
-        for k in range(layers)
-        for name, (path, layout) in inside.items()
-    }
-    mix = {"fc.weight": (("mix", "kernel"), "linear"), "fc.bias": (("mix", "bias"), "same")}
-    return table | {f"{prefix}{name}": Target(*target) for name, target in mix.items()}
+def effnet_mstr(prefix: str = "recycle_model.", *, transformers: bool = True) -> Table:
+    """Map the tensors of the published MSTR to ours.
+
+    Args:
+        prefix: what stands before the names.
+        transformers: with those of the transformers, which published files lack: they were never saved.
+    """
+    table = linear(f"{prefix}fc", ("mix",))
+    for i, k in [(i, k) for i in range(3) for k in range(2)] if transformers else ():  # scale, layer
+        name, path = f"{prefix}transformer_models.{i}.layers.{k}", ("transformers", i, k)
+        table[f"{name}.self_attn.in_proj_weight"] = Target((*path, "qkv", "kernel"), "linear")
+        table[f"{name}.self_attn.in_proj_bias"] = Target((*path, "qkv", "bias"))
+        for theirs, ours in (("self_attn.out_proj", "proj"), ("linear1", "fc1"), ("linear2", "fc2")):
+            table |= linear(f"{name}.{theirs}", (*path, ours))
+        for both in ("norm1", "norm2"):
+            table |= norm(f"{name}.{both}", (*path, both))
+    return table

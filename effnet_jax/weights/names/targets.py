@@ -1,14 +1,13 @@
 """How a tensor of another library becomes one of ours: where it goes, and how its layout changes on the way."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from einops import rearrange
 from jaxtyping import Float
 
-Path = tuple[str | int, ...]
+from effnet_jax.models.trees import Path
 
 
 class Target(NamedTuple):
@@ -61,28 +60,6 @@ def to_ours(tensor: Float[np.ndarray, "..."], layout: str) -> Float[np.ndarray, 
 def to_theirs(tensor: Float[np.ndarray, "..."], layout: str) -> Float[np.ndarray, "..."]:
     """Change a tensor of ours to the layout of its source; undoes `to_ours` exactly."""
     return np.ascontiguousarray(BACK[layout](np.asarray(tensor)))
-
-
-def nest(flat: Mapping[Path, Any]) -> dict:
-    """Turn paths into a nested dict."""
-    tree: dict = {}
-    for path, value in flat.items():
-        node = tree
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = value
-    return tree
-
-
-def flatten(tree: Mapping[Any, Any]) -> dict[Path, Any]:
-    """Turn a nested dict into paths; undoes `nest`."""
-    flat: dict[Path, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= {(key, *path): leaf for path, leaf in flatten(value).items()}
-        else:
-            flat[key,] = value
-    return flat
 
 
 def norm(name: str, path: Path) -> Table:

@@ -3,28 +3,27 @@
 from effnet_jax.weights.names.targets import Table, Target, linear, norm
 
 
-def timm_vit(depth: int) -> Table:
-    """Map the tensors of timm's `vit_*` with `depth` blocks to the parameters of our ViT."""
+def timm_vit(depth: int, *, stem: int = 0) -> Table:
+    """Map the tensors of timm's `vit_*` to the parameters of our ViT.
+
+    Args:
+        depth: blocks.
+        stem: convolutions of our convolutional stem, which timm does not have: names beside timm's; 0: a linear one.
+    """
     table = {
         "cls_token": Target(("cls_token",)),
         "pos_embed": Target(("pos_embed",), "positions"),
-        **linear("patch_embed.proj", ("patch_embed",), "patches"),
         **norm("norm", ("norm",)),
     }
+    table |= {} if stem else linear("patch_embed.proj", ("patch_embed",), "patches")
+    for i in range(stem):
+        table |= linear(f"stem.{i}.conv", ("patch_embed", "convolutions", i), "conv", bias=False)
+        table |= norm(f"stem.{i}.norm", ("patch_embed", "norms", i))
     for i in range(depth):
         for part in ("norm1", "norm2"):
             table |= norm(f"blocks.{i}.{part}", ("blocks", i, part))
         for group, name in (("attn", "qkv"), ("attn", "proj"), ("mlp", "fc1"), ("mlp", "fc2")):
             table |= linear(f"blocks.{i}.{group}.{name}", ("blocks", i, group, name))
-    return table
-
-
-def timm_conv_stem(convolutions: int) -> Table:
-    """Map our convolutional stem, which timm does not have, to names beside timm's."""
-    table: Table = {}
-    for i in range(convolutions):
-        table |= linear(f"stem.{i}.conv", ("patch_embed", "convolutions", i), "conv", bias=False)
-        table |= norm(f"stem.{i}.norm", ("patch_embed", "norms", i))
     return table
 
 

@@ -6,11 +6,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from effnet_jax.models.trees import Path, Tree, flatten, nest
 from effnet_jax.models.vit import resize_position_embeddings
 from effnet_jax.weights.errors import WeightsError, listing, shown
-from effnet_jax.weights.names.targets import BACK, LAYOUTS, Path, Table, Target, flatten, nest, to_ours
-
-Tree = dict[str, Any]
+from effnet_jax.weights.names.targets import BACK, LAYOUTS, Table, Target, to_ours
 
 
 def lay(

@@ -13,7 +13,7 @@ SLACK = 64 * 2**20  # bytes that small, very regular entries may grow besides
 DAMAGED = (*DAMAGED_ZIP, ValueError, OSError, struct.error, OverflowError, IndexError, KeyError, MemoryError)
 
 
-class Archive:
+class CheckedZip:
     """A zip archive whose entries are read into memory by name, nothing is ever unpacked to disk.
 
     Args:
@@ -84,7 +84,7 @@ class Archive:
         """Close the file."""
         self._zip.close()
 
-    def __enter__(self) -> "Archive":
+    def __enter__(self) -> "CheckedZip":
         """Use the archive in a with statement."""
         return self
 
