@@ -16,7 +16,7 @@ from effnet_jax.data.cache import ImageCache, cached_images
 from effnet_jax.data.loading import load_splits
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.data.split import Split
-from effnet_jax.encoders.program import EncodeProgram
+from effnet_jax.encoders.encode_program import EncodeProgram
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.runs.checkpoints import Checkpoints
 from effnet_jax.runs.choice import ON_TEST, ON_VALIDATION

@@ -41,34 +41,6 @@ LARGEST_SHARE = 0.15
 RUN_FILES = ("metrics.json", "metrics.jsonl", "ranks.csv", "config.json", "split.json", "versions.json",
              "embeddings.npz", "checkpoints")  # fmt: skip
 HUB_FILES = ("config.json",)  # of models on a hub, which weights/ reads
-# What does not hold yet, in the tests' words. It gets shorter only; when it is empty, it goes.
-NOT_YET = {
-    "effnet_jax.cli.convert and effnet_jax.weights.convert",
-    "effnet_jax.comparison.answered names config.json",
-    "effnet_jax.comparison.answered names metrics.json",
-    "effnet_jax.comparison.answered names ranks.csv",
-    "effnet_jax.comparison.answered names split.json",
-    "effnet_jax.data.built names tfds_builders",
-    "effnet_jax.data.built uses tfds_builders",
-    "effnet_jax.data.built uses tfds_builders.base",
-    "effnet_jax.data.split names tfds_builders",
-    "effnet_jax.data.split uses tfds_builders.sketch_photo_folder.sketch_photo_folder_dataset_builder",
-    "effnet_jax.encoders.artefacts uses effnet_jax.runs.workdir",
-    "effnet_jax.figures.draw names config.json",
-    "effnet_jax.figures.draw names metrics.jsonl",
-    "effnet_jax.figures.report_page names config.json",
-    "effnet_jax.figures.report_page names metrics.json",
-    "effnet_jax.figures.report_page names versions.json",
-    "effnet_jax.reporting names embeddings.npz",
-    "effnet_jax.reporting names metrics.json",
-    "effnet_jax.reporting names ranks.csv",
-    "effnet_jax.run names config.json",
-    "effnet_jax.run names metrics.jsonl",
-    "effnet_jax.stages.trsm.frozen_encoders names config.json",
-    "effnet_jax.stages.trsm.frozen_encoders names split.json",
-    "effnet_jax.training.flops uses effnet_jax.stages.trsm.trsm_objective",
-    "effnet_jax.training.writers names metrics.jsonl",
-}
 
 
 @cache
@@ -122,7 +94,7 @@ def test_every_room_has_its_place():
 def test_a_room_uses_only_rooms_below_it(room):
     used = {(module, other) for module in sources() if room_of(module) == room for other in imports_of(module)}
     up = {pair for pair in used if room_of(pair[1]) != room and LEVELS[room_of(pair[1])] >= LEVELS[room]}
-    assert {f"{module} uses {other}" for module, other in up} - NOT_YET == set()
+    assert {f"{module} uses {other}" for module, other in up} == set()
 
 
 def test_no_files_import_each_other_in_a_circle():
@@ -145,12 +117,12 @@ def test_every_file_has_a_name_of_its_own():
         if sources()[module].name != "__init__.py":
             named[sources()[module].name].append(module)
     shared = {" and ".join(sorted(modules)) for modules in named.values() if len(modules) > 1}
-    assert shared - NOT_YET == set()
+    assert shared == set()
 
 
 def test_nothing_in_the_library_names_the_builders():
     naming = {m for m in LIBRARY if any("tfds_builders" in text for text in [*imports_of(m), *strings_of(m)])}
-    assert {f"{module} names tfds_builders" for module in naming} - NOT_YET == set()
+    assert {f"{module} names tfds_builders" for module in naming} == set()
 
 
 @pytest.mark.parametrize("file", RUN_FILES)
@@ -158,4 +130,4 @@ def test_only_runs_knows_the_names_of_the_files_of_a_run(file):
     allowed = {"runs", "weights"} if file in HUB_FILES else {"runs"}
     elsewhere = [module for module in LIBRARY if room_of(module) not in allowed]
     naming = {m for m in elsewhere if any(text == file or text.endswith(f"/{file}") for text in strings_of(m))}
-    assert {f"{module} names {file}" for module in naming} - NOT_YET == set()
+    assert {f"{module} names {file}" for module in naming} == set()

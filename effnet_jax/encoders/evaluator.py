@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from effnet_jax.data.cache import ImageCache
-from effnet_jax.encoders.program import BatchStats, EncodeProgram, Params, encoder_of
+from effnet_jax.encoders.encode_program import BatchStats, EncodeProgram, Params, encoder_of
 
 
 class Embeddings(NamedTuple):

@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from effnet_jax.data.cache import ImageCache, ImageRows
-from effnet_jax.encoders.program import EncodeProgram, Params, encoder_of
+from effnet_jax.encoders.encode_program import EncodeProgram, Params, encoder_of
 from effnet_jax.runtime.hosts import all_hosts
 from effnet_jax.runtime.memory import free_memory
 from effnet_jax.runtime.progress import track

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from effnet_jax.config import Config, ConfigError
-from effnet_jax.encoders.program import Params
+from effnet_jax.encoders.encode_program import Params
 from effnet_jax.experiment import Experiment
 from effnet_jax.runs.checkpoints import Checkpoints
 from effnet_jax.runs.choice import BEST
