@@ -43,6 +43,7 @@ from effnet_jax.training.loop import InterruptedRun as InterruptedRun
 from effnet_jax.training.writers import DivergedError as DivergedError
 from effnet_jax.weights.errors import WeightsError as WeightsError
 from effnet_jax.weights.load import load_encoder as load_encoder
+from effnet_jax.weights.load import load_trsm as load_trsm
 
 __all__: list[str]
 __version__: str
