@@ -61,8 +61,8 @@ def test_search_finds_what_the_evaluation_found(command, trained, index):
     assert content["unreadable"] == []
     assert content["options"] == {"top": 3, "clean": False, "rerank": False, "shortlist": None}
     found = {os.path.basename(q["sketch"])[:-4]: q["hits"] for q in content["queries"]}
-    assert found.keys() == set(results.sketch_ids)
-    for i, sketch in enumerate(results.sketch_ids):
+    assert found.keys() == set(results.saved.sketch_ids)
+    for i, sketch in enumerate(results.saved.sketch_ids):
         scores = [hit["score"] for hit in found[sketch]]
         np.testing.assert_allclose(scores, results.ranking.top_score[i, :3], atol=2e-3)  # stored as float16
         if np.diff(results.ranking.top_score[i, :4]).max() < -5e-3:  # apart by more than the rounding

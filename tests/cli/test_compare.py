@@ -43,7 +43,10 @@ def test_files(runs, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--checkpoint", "best"], "--checkpoint is last, best_on_validation, best_on_test, not 'best'"),
+        (
+            ["--checkpoint", "worst"],
+            "no checkpoint 'worst'; choose best, last, best_on_validation, best_on_test, or a step",
+        ),
         (["--json", "--markdown"], "choose --markdown or --json"),
         (["-k", "0"], "K >= 1"),
         (["nowhere"], "nowhere holds no evaluated run"),
