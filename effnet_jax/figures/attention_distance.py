@@ -48,7 +48,9 @@ def pixel_distance(maps: Float[Array, "l b k n n"], patch_size: int) -> Float[Ar
     return jnp.einsum("l b k i j, i j -> l k", patches, distance) / (maps.shape[1] * patches.shape[-1])
 
 
-def layer_statistics(distance: Float[Array, "l k"]) -> tuple[Float[np.ndarray, " l"], Float[np.ndarray, " l"]]:
+def layer_statistics(
+    distance: Float[Array | np.ndarray, "l k"],
+) -> tuple[Float[np.ndarray, " l"], Float[np.ndarray, " l"]]:
     """Mean and variance (ddof 1) over the heads of each layer; one head alone has no variance (NaN)."""
     values = np.asarray(distance, np.float64)
     heads = values.shape[1]
@@ -63,6 +65,8 @@ def draw_attention_distance(
     subtitle: str = "",
 ) -> list[Path]:
     """Draw both definitions side by side, before and after training, for sketches and photos.
+
+    Lines are means over the heads of a layer, bars one standard deviation (ddof 1) to either side, dots heads.
 
     Args:
         stem: path without extension.
@@ -80,9 +84,11 @@ def draw_attention_distance(
                 layers = np.arange(1, len(values) + 1) + 0.08 * (place - (len(distances) - 1) / 2)
                 colour, after = SKETCH if domain == "sketch" else PHOTO, moment == "after"
                 marker = "o" if domain == "sketch" else "s"
-                axis.plot(
-                    layers, values.mean(1), "-" if after else "--", color=colour, marker=marker, markersize=6,
-                    markerfacecolor=colour if after else "white", label=f"{domain}, {moment} training", zorder=3,
+                mean, variance = layer_statistics(values)
+                axis.errorbar(
+                    layers, mean, np.sqrt(variance), fmt="-" if after else "--", color=colour, marker=marker,
+                    markersize=6, markerfacecolor=colour if after else "white", elinewidth=0.8, capsize=2,
+                    label=f"{domain}, {moment} training", zorder=3,
                 )  # fmt: skip
                 heads = np.repeat(layers, values.shape[1])
                 axis.scatter(heads, values.ravel(), s=9, color=colour, alpha=0.35 if after else 0.15, linewidths=0)

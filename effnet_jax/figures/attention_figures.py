@@ -56,7 +56,9 @@ def attention_figures(source: Source) -> list[Drawn]:
             if moment == "after":
                 overlays[domain] = np.concatenate(patches)[shown]
     counts = f"{len(chosen)} sketches, drawn at random, and their photos"
-    subtitle = f"{results.encoder_caption}; {counts}; lines: mean over heads, dots: heads"
+    subtitle = (
+        f"{results.encoder_caption}; {counts}; lines: mean over heads, bars: their standard deviation, dots: heads"
+    )
     files = draw_attention_distance(source.out / "attention_distance", distances, tokens=tokens, subtitle=subtitle)
     pairs = [(results.sketch_ids[chosen[i]], images["sketch"][i], images["photo"][i]) for i in shown]
     overlay = draw_attention(
