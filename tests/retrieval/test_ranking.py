@@ -119,7 +119,7 @@ def test_large_rows_rank_as_small_ones_do_or_are_refused():
     second = rank_gallery(sketches * 1e30, photos * 10.0 ** rng.integers(-9, 31, (40, 1)), truth)
     np.testing.assert_array_equal(second.better, first.better)
     np.testing.assert_allclose(second.top_score, first.top_score, atol=1e-6)
-    with pytest.raises(ValueError, match="6 of 6 rows of sketches .*norms above 1e19"):
+    with pytest.raises(ValueError, match=r"6 of 6 rows of sketches .*norms above 1e19"):
         rank_gallery(sketches * 1e30, photos, truth, normalise=False)
 
 
