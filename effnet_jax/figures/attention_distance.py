@@ -66,6 +66,8 @@ def draw_attention_distance(
 ) -> list[Path]:
     """Draw both definitions side by side, before and after training, for sketches and photos.
 
+    Lines are means over the heads of a layer, bars one standard deviation (ddof 1) to either side, dots heads.
+
     Args:
         stem: path without extension.
         distances: (domain, moment) -> token and pixel distance; domain "sketch" or "photo", moment "before" or "after".
@@ -85,7 +87,7 @@ def draw_attention_distance(
                 mean, variance = layer_statistics(values)
                 axis.errorbar(
                     layers, mean, np.sqrt(variance), fmt="-" if after else "--", color=colour, marker=marker,
-                    markersize=6, markerfacecolor=colour if after else "white", elinewidth=1,
+                    markersize=6, markerfacecolor=colour if after else "white", elinewidth=0.8, capsize=2,
                     label=f"{domain}, {moment} training", zorder=3,
                 )  # fmt: skip
                 heads = np.repeat(layers, values.shape[1])

@@ -100,7 +100,7 @@ def print_evaluations(evaluations: Sequence[Evaluation], console: Any = None) ->
     console.print("[low, high]: 95 % intervals, sketches of one photo kept together", style="dim", markup=False)
 
 
-def _by_split(evaluations):
+def _by_split(evaluations: Sequence[Evaluation]) -> dict[tuple[str, str], list[Evaluation]]:
     groups: dict[tuple[str, str], list[Evaluation]] = {}
     for evaluation in evaluations:
         groups.setdefault((evaluation.dataset, evaluation.split), []).append(evaluation)
@@ -112,14 +112,14 @@ def _name(evaluation: Evaluation) -> str:
     return evaluation.selection + step
 
 
-def _print_tables(console, head, columns):
+def _print_tables(console: Any, head: str, columns: Sequence[tuple[str, Summary]]) -> None:
     """Print tables of at most three columns, which fit on 80 characters: the figures are never cut."""
     for start in range(0, len(columns), COLUMNS):
         console.print(_accuracy_table(head, columns[start : start + COLUMNS]))
 
 
-def _accuracy_table(head, columns):
-    """One column a checkpoint or protocol."""
+def _accuracy_table(head: str, columns: Sequence[tuple[str, Summary]]) -> Any:
+    """One column per checkpoint or protocol."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -137,7 +137,7 @@ def _accuracy_table(head, columns):
     return table
 
 
-def _tag_table(title, summary):
+def _tag_table(title: str, summary: Summary) -> Any:
     from rich import box
     from rich.markup import escape
     from rich.table import Table

@@ -57,6 +57,20 @@ def photo_interval(
 
     Returns:
         Lower and upper end, 0..1. One photo alone says nothing about others: (0, 1).
+
+    Raises:
+        ValueError: lengths that differ, no values, values outside 0..1, or a level that is no probability.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.intervals import photo_interval
+        >>> hits = np.repeat([1.0, 0.0], [80, 20])
+        >>> low, high = photo_interval(hits, photos=np.arange(100))  # one sketch per photo
+        >>> round(low, 3), round(high, 3)
+        (0.709, 0.868)
+        >>> low, high = photo_interval(hits, photos=np.arange(100) // 5)  # five, which succeed and fail together
+        >>> round(low, 3), round(high, 3)
+        (0.562, 0.926)
     """
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or values.shape != np.shape(photos) or not len(values):
@@ -78,7 +92,16 @@ def cluster_intervals(
     squares: Float[np.ndarray, "r c"],
     level: float = LEVEL,
 ) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
-    """The same for r result sets at once, from each photo's number of queries, sum and sum of squares of values."""
+    """The same for r result sets at once, from each photo's number of queries, sum and sum of squares of values.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.intervals import cluster_intervals
+        >>> hits = np.array([[1.0] * 80 + [0.0] * 20, [1.0] * 100])
+        >>> low, high = cluster_intervals(np.ones(100), hits, hits)
+        >>> low.round(3), high.round(3)
+        (array([0.709, 0.962]), array([0.868, 1.   ]))
+    """
     n, c = sizes.sum(), len(sizes)
     mean = sums.sum(axis=1) / n
     if c < 2:

@@ -15,7 +15,13 @@ KS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Measure:
-    """A mean over queries and its 95 % interval, all from 0 to 1."""
+    """A mean over queries and its 95 % interval, all from 0 to 1.
+
+    Example:
+        >>> from effnet_jax.retrieval.metrics import Measure
+        >>> str(Measure(value=0.942, low=0.908, high=0.964))
+        '94.2 [90.8, 96.4]'
+    """
 
     value: float
     low: float
@@ -28,7 +34,14 @@ class Measure:
 
 @dataclass(frozen=True)
 class TagSummary:
-    """The queries of one tag."""
+    """The queries of one tag.
+
+    Example:
+        >>> from effnet_jax.retrieval.metrics import Measure, TagSummary
+        >>> part = TagSummary(queries=40, accuracy={1: Measure(0.9, 0.77, 0.96)})
+        >>> f"{part.queries} sketches, Acc@1 {part.accuracy[1]}"
+        '40 sketches, Acc@1 90.0 [77.0, 96.0]'
+    """
 
     queries: int
     accuracy: dict[int, Measure]
@@ -48,6 +61,17 @@ class Summary:
         median_rank: their median.
         tags: by tag, in code point order; empty without tags.
         notes: sentences a reader of the figures needs.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.metrics import summarise
+        >>> from effnet_jax.retrieval.ranking import rank_scores
+        >>> truth = np.array([0, 1, 2, 2])
+        >>> summary = summarise(rank_scores(np.eye(3)[truth], truth), truth)
+        >>> summary.queries, summary.gallery, summary.query_photos, summary.median_rank
+        (4, 3, 3, 1.0)
+        >>> summary.to_dict()["notes"]
+        ['Acc@5, Acc@10 left out: the gallery offers 3 candidates.']
     """
 
     queries: int
@@ -59,12 +83,6 @@ class Summary:
     median_rank: float
     tags: dict[str, TagSummary]
     notes: tuple[str, ...] = ()
-
-    def scalars(self) -> dict[str, float]:
-        """Flat figures for a log: `acc@1` and `mrr` in percent, ranks as they are."""
-        percents = {f"acc@{k}": measure for k, measure in self.accuracy.items()} | {"mrr": self.mrr}
-        ranks = {"mean_rank": self.mean_rank, "median_rank": self.median_rank}
-        return {name: 100 * measure.value for name, measure in percents.items()} | ranks
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: shares from 0 to 1, intervals as [low, high]."""
@@ -90,7 +108,14 @@ def _accuracies(accuracy: dict[int, Measure]) -> dict[str, Any]:
 
 
 def reciprocal_rank(better: Int[np.ndarray, " s"], tied: Int[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
-    """Mean of 1 / rank over random orders of the ties: ranks better + 1 to better + tied + 1 are equally likely."""
+    """Mean of 1 / rank over random orders of the ties: ranks better + 1 to better + tied + 1 are equally likely.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.metrics import reciprocal_rank
+        >>> reciprocal_rank(better=np.array([0, 3, 0]), tied=np.array([0, 0, 1]))  # first, fourth, first or second
+        array([1.  , 0.25, 0.75])
+    """
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, np.max(better + tied) + 2))])
     return np.where(tied == 0, 1 / (better + 1.0), (harmonic[better + tied + 1] - harmonic[better]) / (tied + 1))
 
@@ -116,6 +141,16 @@ def summarise(
 
     Raises:
         ValueError: lengths that differ, or K < 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.metrics import summarise
+        >>> from effnet_jax.retrieval.ranking import rank_scores
+        >>> truth = np.arange(20)
+        >>> scores = np.eye(20)[(truth + (truth < 3)) % 20]  # the first three sketches look like the next photo
+        >>> summary = summarise(rank_scores(scores, truth), truth, ks=[1, 5], tags=["a", "b"] * 10)
+        >>> str(summary.accuracy[1]), summary.tags["a"].queries
+        ('85.0 [61.7, 95.2]', 10)
     """
     queries = len(ranking.better)
     if len(photos) != queries or (tags is not None and len(tags) != queries):
@@ -159,6 +194,15 @@ def photo_to_sketch(
     """Measure the other direction: each photo with a sketch is a query, and finds its best-ranked own sketch.
 
     A photo's further own sketches do not compete. Photos without a sketch are no queries, and counted in a note.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.metrics import photo_to_sketch
+        >>> photos = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> sketches = np.array([[2.0, 1.0], [0.0, 1.0], [0.1, 1.0]])  # of photos 0, 1 and 1
+        >>> summary = photo_to_sketch(sketches, photos, np.array([0, 1, 1]), ks=[1])
+        >>> summary.accuracy[1].value, summary.notes[-1]
+        (1.0, '1 of 3 photos have no sketch and ask nothing.')
     """
     ranking, queries = rank_sketches(photos, sketches, photo_index, top=0)
     notes = ["Photo to sketch: rank of the photo's best-ranked own sketch; its other own sketches do not compete."]

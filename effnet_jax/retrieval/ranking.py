@@ -27,6 +27,14 @@ class Ranking:
         candidates: items that compete, the true one included.
         top_index: gallery rows of the first k, best first; equal scores: lower row first.
         top_score: their scores.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax import rank_gallery
+        >>> photos = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> ranking = rank_gallery(np.array([[2.0, 1.0]]), photos, np.array([0]))  # drawn from photo 0, most like 2
+        >>> ranking.rank, ranking.top_index
+        (array([2.]), array([[2, 0, 1]], dtype=int32))
     """
 
     better: Int32[np.ndarray, " s"]
@@ -47,7 +55,14 @@ class Ranking:
 
 
 def credit_at_k(better: Int[np.ndarray, " s"], tied: Int[np.ndarray, " s"], k: int) -> Float[np.ndarray, " s"]:
-    """Chance that the true item is among the first k when ties are ordered at random."""
+    """Chance that the true item is among the first k when ties are ordered at random.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.ranking import credit_at_k
+        >>> credit_at_k(better=np.array([0, 0, 5]), tied=np.array([0, 3, 0]), k=1)  # alone, one of four alike, sixth
+        array([1.  , 0.25, 0.  ])
+    """
     if k < 1:
         raise ValueError(f"Acc@K needs K >= 1, got K = {k}.")
     return np.clip((k - better.astype(np.float64)) / (tied + 1), 0, 1)
@@ -62,6 +77,14 @@ def accuracy_at_k(ranking: Ranking, k: int) -> float:
 
     Raises:
         ValueError: k exceeds the gallery, where every ranking would score 100 %.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax import accuracy_at_k, rank_gallery
+        >>> photos = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> ranking = rank_gallery(np.array([[2.0, 1.0], [0.0, 1.0]]), photos, np.array([0, 1]))  # second and first
+        >>> accuracy_at_k(ranking, 1), accuracy_at_k(ranking, 2)
+        (0.5, 1.0)
     """
     if k > ranking.gallery_size:
         raise ValueError(f"Acc@{k} says nothing about a gallery of {ranking.gallery_size}: choose K <= the gallery.")
@@ -93,6 +116,15 @@ def rank_gallery(
 
     Raises:
         ValueError: wrong shapes, no rows, a truth outside the gallery, NaN or infinity (the rows are named).
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax import rank_gallery
+        >>> photos = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> sketches = np.array([[2.0, 1.0], [0.0, 1.0]])  # of photos 0 and 1
+        >>> ranking = rank_gallery(sketches, photos, np.array([0, 1]), top=1)
+        >>> ranking.rank, ranking.top_index[:, 0]
+        (array([2., 1.]), array([2, 1], dtype=int32))
     """
     _check_shapes(sketches, photos, ("sketches", "photos"))
     truth = _check_index(photo_index, len(sketches), len(photos))
@@ -127,6 +159,15 @@ def rank_sketches(
 
     Returns:
         The ranking (`top_index` are rows of `sketches`) and the rows of `photos` that were queries.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.ranking import rank_sketches
+        >>> photos = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> sketches = np.array([[2.0, 1.0], [0.0, 1.0], [0.1, 1.0]])  # of photos 0, 1 and 1
+        >>> ranking, queries = rank_sketches(photos, sketches, np.array([0, 1, 1]))  # nobody drew photo 2
+        >>> queries, ranking.rank
+        (array([0, 1], dtype=int32), array([1., 1.]))
     """
     _check_shapes(photos, sketches, ("photos", "sketches"))
     labels = _check_index(photo_index, len(sketches), len(photos))
@@ -158,6 +199,13 @@ def rank_scores(scores: Float[np.ndarray, "s g"], photo_index: Int[np.ndarray, "
 
     Raises:
         ValueError: wrong shapes, a truth outside the gallery, NaN (the rows are named).
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.ranking import rank_scores
+        >>> scores = np.array([[0.2, 0.9, 0.5], [0.1, 0.3, 0.3]])
+        >>> rank_scores(scores, np.array([2, 1])).rank  # the second sketch's photo ties with another
+        array([2. , 1.5])
     """
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"Nothing to rank: scores {scores.shape}.")
@@ -190,6 +238,15 @@ def rerank(
 
     Raises:
         ValueError: shapes that differ, NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.ranking import rank_scores, rerank
+        >>> truth = np.array([2, 0])
+        >>> first = rank_scores(np.array([[0.2, 0.9, 0.5], [0.1, 0.3, 0.2]]), truth, top=2)  # ranks 2 and 3
+        >>> again = rerank(first, np.array([[0.0, 1.0], [0.0, 1.0]]), truth)  # of photos 1 and 2, for each
+        >>> again.rank
+        array([1., 3.])
     """
     if scores.shape != encoder.top_index.shape:
         raise ValueError(f"scores {scores.shape} do not belong to shortlists {encoder.top_index.shape}.")
@@ -211,18 +268,26 @@ def rerank(
 
 
 def join_rankings(parts: Sequence[Ranking]) -> Ranking:
-    """Put the rankings of consecutive queries together."""
+    """Put the rankings of consecutive queries together.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.ranking import join_rankings, rank_scores
+        >>> parts = [rank_scores(np.array([[0.2, 0.9]]), np.array([i])) for i in (0, 1)]
+        >>> join_rankings(parts).rank
+        array([2., 1.])
+    """
     fields = [field.name for field in dataclasses.fields(Ranking)]
     return Ranking(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
 
-def _refuse_nan(scores):
+def _refuse_nan(scores: Float[np.ndarray, "s g"]) -> None:
     wrong = np.flatnonzero(np.isnan(scores).any(axis=1))
     if len(wrong):
         raise ValueError(f"{len(wrong)} of {len(scores)} rows of scores hold NaN and have no rank: rows {wrong[:100]}")
 
 
-def _check_shapes(queries, gallery, names):
+def _check_shapes(queries: Array | np.ndarray, gallery: Array | np.ndarray, names: tuple[str, str]) -> None:
     shapes = tuple(queries.shape), tuple(gallery.shape)
     if any(len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1]:
         raise ValueError(
@@ -232,7 +297,7 @@ def _check_shapes(queries, gallery, names):
         raise ValueError(f"Nothing to rank: {names[0]} {shapes[0]}, {names[1]} {shapes[1]}.")
 
 
-def _check_index(photo_index, sketches, photos):
+def _check_index(photo_index: Array | np.ndarray, sketches: int, photos: int) -> Int32[np.ndarray, " s"]:
     index = np.asarray(photo_index)
     if index.shape != (sketches,) or not np.issubdtype(index.dtype, np.integer):
         raise ValueError(

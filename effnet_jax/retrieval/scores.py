@@ -1,23 +1,34 @@
 """The inner loop of ranking: tiles of scores, counted under jit, and the first few found without sorting a row."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float32, Int32, Num
+from jaxtyping import Array, Bool, Float32, Int, Int32, Num
 
-QUERY_BLOCK = 256  # queries a block
-GALLERY_BLOCK = 131_072  # photos a block
+QUERY_BLOCK = 256  # queries per block
+GALLERY_BLOCK = 131_072  # photos per block
 NORM_FLOOR = 1e-12
+LARGE = 1e6  # rows with a larger entry are divided by it before their norm is taken, which else overflows from 2e19 on
 
 GROUP = 128  # neighbouring photos under one maximum in the search for the first ten; also the padding of a block
 _ROWS = 8  # padding of a block of queries
 
 
 class Counts(NamedTuple):
-    """What one comparison of queries with a gallery yields."""
+    """What one comparison of queries with a gallery yields.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.scores import Counts
+        >>> index, score = np.array([[2]], np.int32), np.array([[0.9]], np.float32)
+        >>> counts = Counts(np.array([1], np.int32), np.array([0], np.int32), index, score)
+        >>> 1 + counts.better + counts.tied / 2  # the expected rank
+        array([2.])
+    """
 
     better: Int32[np.ndarray, " s"]  # items of others with a strictly higher score than the best own one
     tied: Int32[np.ndarray, " s"]  # items of others with exactly that score
@@ -50,6 +61,16 @@ def count_better(
 
     Raises:
         ValueError: NaN or infinity in a row, or an impossible setting.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.scores import count_better
+        >>> gallery = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> own = np.array([[0, 1]], np.int32)  # two of them are right
+        >>> settings = dict(top=2, normalise=True, query_block=256, gallery_block=1024)
+        >>> counts = count_better(np.array([[2.0, 1.0]]), gallery, own, **settings)
+        >>> counts.better, counts.top_index
+        (array([1], dtype=int32), array([[2, 0]], dtype=int32))
     """
     if query_block < 1 or gallery_block < 1 or top < 0:
         raise ValueError(
@@ -100,14 +121,16 @@ def _score_tile(
     first: int | Int32[Array, ""],
     stop: int | Int32[Array, ""],
     top: int,
-):
+) -> tuple[
+    Float32[Array, "n q"], Int32[Array, "n q"], Int32[Array, "n q"], Int32[Array, "n q k"], Float32[Array, "n q k"]
+]:
     """The active blocks of queries, one after the other, against one tile: gallery rows first..stop-1, then padding.
 
     Returns: best own score so far, counts of better and tied items in this tile, the tile's `top` rows and scores. The
     true score is read from the very product that is counted; with several tiles the same compiled function made it.
     """
 
-    def score(arguments):
+    def score(arguments: tuple[Array, ...]) -> tuple[Array, ...]:
         queries, own, best = arguments
         scores = jnp.einsum("qz,pz->qp", queries, gallery, precision=jax.lax.Precision.HIGHEST)  # (q, p)
         real = jnp.arange(len(gallery)) < stop - first  # (p,)
@@ -119,7 +142,7 @@ def _score_tile(
         index, score = first_columns(scores, real, top)
         return best, better, tied, index + first, score
 
-    def skip(arguments):
+    def skip(arguments: tuple[Array, ...]) -> tuple[Array, ...]:
         shapes = jax.eval_shape(score, arguments)
         return arguments[2], *(jnp.zeros(x.shape, x.dtype) for x in shapes[1:])
 
@@ -140,6 +163,14 @@ def first_columns(
 
     top_k over the maxima of groups of neighbours, then over the members of the best groups. Exact: an item among the
     first k has fewer than k groups before its own.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from effnet_jax.retrieval.scores import first_columns
+        >>> scores, real = jnp.array([[0.1, 0.5, 0.3, 0.9]]), jnp.array([True, True, True, False])
+        >>> index, score = first_columns(scores, real, 2)
+        >>> index.tolist()
+        [[1, 2]]
     """
     q, p = scores.shape
     if p // GROUP <= 4 * top:
@@ -157,28 +188,36 @@ def first_columns(
 
 @partial(jax.jit, static_argnames=("rows", "normalise"))
 def _scale(x: Num[Array, "n z"], rows: int, normalise: bool) -> tuple[Float32[Array, "m z"], Float32[Array, " m"]]:
-    """Rows in float32, scaled, the last one repeated up to `rows`; and their norms before scaling."""
+    """Rows in float32, scaled, the last one repeated up to `rows`; and norms, not finite where a row has no rank."""
     x = jnp.pad(x.astype(jnp.float32), ((0, rows - len(x)), (0, 0)), mode="edge")
+    if normalise:
+        largest = jnp.max(jnp.abs(x), axis=1, keepdims=True)
+        x = x / jnp.where(largest > LARGE, largest, 1)
     norm = jnp.sqrt(jnp.sum(x * x, axis=1))
     return (x / jnp.maximum(norm, NORM_FLOOR)[:, None] if normalise else x), norm
 
 
 def block_size(total: int, limit: int, multiple: int) -> int:
-    """Rows a block such that blocks are about equal, at most `limit`, and (where that allows) padded to a multiple.
+    """Rows per block such that blocks are about equal, at most `limit`, and (where that allows) padded to a multiple.
 
     Whole multiples keep every row on the same inner loop of the matrix product, so that equal rows score equally.
+
+    Example:
+        >>> from effnet_jax.retrieval.scores import block_size
+        >>> block_size(1000, limit=400, multiple=128)  # three blocks
+        384
     """
     blocks = -(-total // limit)
     size = -(-total // blocks)
     return -(-size // multiple) * multiple
 
 
-def _refuse_not_finite(name, rows, norms):
-    norms = np.concatenate([np.asarray(x) for x in norms])[: len(rows)]
-    wrong = np.sort(rows[~np.isfinite(norms)])
+def _refuse_not_finite(name: str, rows: Int[np.ndarray, " n"], norms: Sequence[Array]) -> None:
+    values = np.concatenate([np.asarray(x) for x in norms])[: len(rows)]
+    wrong = np.sort(rows[~np.isfinite(values)])
     if len(wrong):
         listed = ", ".join(str(i) for i in wrong[:100]) + (", ..." if len(wrong) > 100 else "")
         raise ValueError(
-            f"{len(wrong)} of {len(rows)} rows of {name} hold NaN, infinity or values too large for a float32 norm "
-            f"(about 1e19), and have no rank: rows {listed}"
+            f"{len(wrong)} of {len(rows)} rows of {name} hold NaN, infinity or values too large for float32 "
+            f"(unscaled: norms above 1e19), and have no rank: rows {listed}"
         )

@@ -16,7 +16,15 @@ QUERIES = 64  # scored at a time
 
 
 class TopK(NamedTuple):
-    """The first k rows of each query, best first; equal scores: the lower row first."""
+    """The first k rows of each query, best first; equal scores: the lower row first.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.top_k import Blocks, top_k
+        >>> index, score = top_k(np.array([[1.0, 0.0]]), Blocks(np.eye(2, dtype=np.float32)), k=2)
+        >>> index, score
+        (array([[0, 1]], dtype=int32), array([[1., 0.]], dtype=float32))
+    """
 
     index: Int32[np.ndarray, "s k"]
     score: Float32[np.ndarray, "s k"]
@@ -26,9 +34,16 @@ class Blocks:
     """Vectors cut into blocks of one size, as `top_k` reads them.
 
     Args:
-        vectors: one a row, any real dtype; a memory map is read block by block at each search.
+        vectors: one per row, any real dtype; a memory map is read block by block at each search.
         rows: vectors in a block, which bounds the memory of a search; rounded up to a multiple of 128.
         resident: copy all vectors to the device as float32, once, which makes each search several times faster.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.top_k import Blocks
+        >>> blocks = Blocks(np.zeros((1000, 16), np.float16), rows=400)
+        >>> list(blocks.starts), blocks[768].shape  # the last is filled up
+        ([0, 384, 768], (384, 16))
     """
 
     def __init__(
@@ -63,12 +78,19 @@ def top_k(queries: Float[np.ndarray | Array, "s z"], vectors: Blocks, k: int) ->
     Memory beyond the vectors: one block of them in float32, and its scores.
 
     Args:
-        queries: one a row.
+        queries: one per row.
         vectors: what is searched; finite.
         k: rows to find, 0 or more; all of them where there are fewer.
 
     Raises:
         ValueError: widths that differ, a negative k, or NaN or infinity in a query (the rows are named).
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.top_k import Blocks, top_k
+        >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], np.float32)
+        >>> top_k(np.array([[0.0, 1.0]]), Blocks(vectors), k=2).index
+        array([[1, 2]], dtype=int32)
     """
     queries = np.asarray(queries, np.float32)
     if queries.shape[1] != vectors.width:

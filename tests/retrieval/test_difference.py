@@ -66,7 +66,7 @@ def test_random_signs_come_close_to_all_of_them(monkeypatch):
     assert flip(sums, flips=20_000) == pytest.approx(exact, abs=0.012)
 
 
-def test_with_one_sketch_a_photo_the_sign_test_is_mcnemars():
+def test_with_one_sketch_per_photo_the_sign_test_is_mcnemars():
     """Differences of +-1 make the sign-flip test the exact binomial test of wins against losses."""
     random = np.random.default_rng(5)
     for wins, losses in ((9, 2), (5, 5), (7, 0), (1, 3)):

@@ -112,6 +112,17 @@ def test_cosine_ignores_length_and_zero_rows_score_zero():
     assert (np.abs(first.top_score) <= 1 + 1e-6).all()
 
 
+def test_large_rows_rank_as_small_ones_do_or_are_refused():
+    rng = np.random.default_rng(1)
+    sketches, photos, truth = rng.standard_normal((6, 16)), rng.standard_normal((40, 16)), rng.integers(0, 40, 6)
+    first = rank_gallery(sketches, photos, truth)
+    second = rank_gallery(sketches * 1e30, photos * 10.0 ** rng.integers(-9, 31, (40, 1)), truth)
+    np.testing.assert_array_equal(second.better, first.better)
+    np.testing.assert_allclose(second.top_score, first.top_score, atol=1e-6)
+    with pytest.raises(ValueError, match=r"6 of 6 rows of sketches .*norms above 1e19"):
+        rank_gallery(sketches * 1e30, photos, truth, normalise=False)
+
+
 def test_takes_device_arrays_of_low_precision():
     sketches, photos, truth = exact_case(2)
     ranking = rank_gallery(jnp.asarray(sketches, jnp.bfloat16), jnp.asarray(photos), jnp.asarray(truth), top=0)
