@@ -105,7 +105,7 @@ def test_a1_turns_within_the_angle_and_fills_with_the_colour():
 def test_a1_turns_to_both_sides_alike():
     source = np.zeros((400, 24, 24, 3), np.uint8)
     source[:, 10:14, 16:20] = 255  # a square to the right of the centre
-    views = view_of("a1", source, row_keys(KEY, positions(400), 0), SMALL, AugmentOptions(mirror=0.0))
+    views = view_of("a1", source, row_keys(KEY, positions(400), 0), SMALL, AugmentConfig(mirror=0.0))
     row, column = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     red = np.asarray(views)[..., 0]
     angles = np.degrees(np.arctan2((red * -row).sum((1, 2)), (red * column).sum((1, 2))))  # counter-clockwise
