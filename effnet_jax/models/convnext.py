@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from effnet_jax.models.backbone import Backbone, check_images, check_size
 from effnet_jax.models.depthwise import depthwise
-from effnet_jax.models.layers import Mlp, dense_init, drop_path, drop_path_rates, layer_norm, per_token, raster
+from effnet_jax.models.layers import Mlp, dense_init, drop_path, drop_path_rates, layer_norm, linear, per_token, raster
 
 STAGES, STEM, KERNEL = 4, 4, 7
 LEAST = STEM * 2 ** (STAGES - 1)  # pixels
@@ -38,7 +38,7 @@ class Downsample(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.norm = layer_norm(inputs, dtype, rngs)
-        self.conv = nnx.Linear(4 * inputs, outputs, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.conv = linear(4 * inputs, outputs, dtype, rngs)
 
     def __call__(self, x: Float[Array, "b i j c"]) -> Float[Array, "b u v d"]:
         """Halve both sides; a last odd row or column is left out."""
@@ -86,7 +86,7 @@ class ConvNeXt(Backbone):
         self.image_size, self.dtype, self.remat = image_size, dtype, remat
         self.width = widths[-1]
         self.patches = (image_size // LEAST) ** 2
-        self.stem = nnx.Linear(3 * STEM**2, widths[0], kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.stem = linear(3 * STEM**2, widths[0], dtype, rngs)
         self.stem_norm = layer_norm(widths[0], dtype, rngs)
         rates = drop_path_rates(drop_path, depths)
         self.stages = nnx.List(

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.models.backbone import Backbone
-from effnet_jax.models.layers import dense_init
+from effnet_jax.models.layers import linear
 from effnet_jax.models.mstr import MSTR
 
 POOLING = {  # of the patch tokens or cells; "cls" takes the CLS token instead
@@ -79,13 +79,8 @@ class Encoder(nnx.Module):
         self.backbone = backbone
         self.pooling = pooling
         self.recycling = recycling
-        self.head = nnx.Linear(
-            backbone.width * (backbone.patches if pooling == "all" else 1),
-            embedding_size,
-            kernel_init=dense_init,
-            dtype=jnp.float32,
-            rngs=rngs,
-        )
+        features = backbone.width * (backbone.patches if pooling == "all" else 1)
+        self.head = linear(features, embedding_size, jnp.float32, rngs)
 
     def __call__(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Encoding:
         """Encode images; feature and embedding are float32 whatever the backbone computes in.

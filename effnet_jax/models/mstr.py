@@ -16,13 +16,14 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32, Key
 
-from effnet_jax.models.layers import RowDropout, dense_init
+from effnet_jax.models.layers import RowDropout, layer_norm, linear
 
 SCALES = (1, 2, 7)  # edges of the windows, patches
 LAYERS = 2
 HEADS = 8
 FFN = 2048
 DROPOUT = 0.1
+EPSILON = 1e-5  # of the layer norms, torch's
 CLS_SHARE = 0.9  # of the feature that the head sees; the rest is recycled
 CHANNEL_GROUP = 48  # neighbouring channels averaged before tokens are compared
 OVERLAP = 0.5  # similarity wanted of a window and one that lies inside it
@@ -33,13 +34,11 @@ class PostNormLayer(nnx.Module):
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads, self.dropout = heads, dropout
-        self.qkv = _linear(width, 3 * width, dtype, rngs)
-        self.proj = _linear(width, width, dtype, rngs)
-        self.fc1 = _linear(width, hidden, dtype, rngs)
-        self.fc2 = _linear(hidden, width, dtype, rngs)
-        self.norm1, self.norm2 = (
-            nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs) for _ in range(2)
-        )
+        self.qkv = linear(width, 3 * width, dtype, rngs)
+        self.proj = linear(width, width, dtype, rngs)
+        self.fc1 = linear(width, hidden, dtype, rngs)
+        self.fc2 = linear(hidden, width, dtype, rngs)
+        self.norm1, self.norm2 = (layer_norm(width, dtype, rngs, epsilon=EPSILON) for _ in range(2))
 
     def __call__(self, x: Float[Array, "b n d"], keys: Key[Array, "b"] | None = None) -> Float[Array, "b n d"]:
         """Attend over the tokens; keys, one a row, turn dropout on."""
@@ -93,7 +92,7 @@ class MSTR(nnx.Module):
             ]
         )
         tokens = sum((grid // scale) ** 2 for scale in SCALES)
-        self.mix = _linear(tokens, 1, jnp.float32, rngs)
+        self.mix = linear(tokens, 1, jnp.float32, rngs)
 
     def __call__(
         self, tokens: Float[Array, "b n d"], keys: Key[Array, "b"] | None = None
@@ -185,7 +184,3 @@ def published_target(grid: int) -> Float32[np.ndarray, "m m"]:
         target[row, run] = target[run, row] = OVERLAP
         target[row, fine + 12 * i : fine + (middle if i == coarse - 1 else 13 * (i + 1))] = OVERLAP
     return target
-
-
-def _linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=dense_init, dtype=dtype, rngs=rngs)

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from effnet_jax.models.backbone import Backbone, check_images, check_size
-from effnet_jax.models.layers import Mlp, dense_init, drop_path, drop_path_rates, layer_norm, per_token, raster
+from effnet_jax.models.layers import Mlp, dense_init, drop_path, drop_path_rates, layer_norm, linear, per_token, raster
 
 PATCH, STAGES, EPSILON = 4, 4, 1e-5
 LEAST = MULTIPLE = PATCH * 2 ** (STAGES - 1)  # pixels
@@ -25,8 +25,8 @@ class WindowAttention(nnx.Module):
     def __init__(self, width: int, heads: int, window: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads = heads
         self.window = window
-        self.qkv = nnx.Linear(width, 3 * width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
-        self.proj = nnx.Linear(width, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.qkv = linear(width, 3 * width, dtype, rngs)
+        self.proj = linear(width, width, dtype, rngs)
         self.relative_position_bias = nnx.Param(dense_init(rngs.params(), ((2 * window - 1) ** 2, heads)))
 
     def __call__(self, x: Float[Array, "c n d"], side: int, mask: Bool[np.ndarray, "v n n"] | None):
@@ -117,9 +117,7 @@ class PatchMerging(nnx.Module):
 
     def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.norm = layer_norm(4 * width, dtype, rngs, epsilon=EPSILON)
-        self.reduction = nnx.Linear(
-            4 * width, 2 * width, use_bias=False, kernel_init=dense_init, dtype=dtype, rngs=rngs
-        )
+        self.reduction = linear(4 * width, 2 * width, dtype, rngs, use_bias=False)
 
     def __call__(self, x: Float[Array, "b i j d"]) -> Float[Array, "b u v e"]:
         """Halve both sides of the grid."""
@@ -172,7 +170,7 @@ class Swin(Backbone):
         self.image_size, self.dtype, self.remat = image_size, dtype, remat
         self.width = width * 2 ** (STAGES - 1)
         self.patches = (image_size // MULTIPLE) ** 2
-        self.patch_embed = nnx.Linear(3 * PATCH**2, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.patch_embed = linear(3 * PATCH**2, width, dtype, rngs)
         self.patch_norm = layer_norm(width, dtype, rngs, epsilon=EPSILON)
         rates = drop_path_rates(drop_path, depths)
         self.stages = nnx.List(

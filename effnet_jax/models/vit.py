@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from effnet_jax.models.attention import ATTENTION, choose_attention
 from effnet_jax.models.backbone import Backbone, check_images
-from effnet_jax.models.layers import Mlp, dense_init, gelu, layer_norm, per_token
+from effnet_jax.models.layers import Mlp, gelu, layer_norm, linear, per_token
 
 # width d, blocks, heads k; Dosovitskiy et al. 2021 (B, L) and Touvron et al. 2021 (Ti, S)
 PRESETS: dict[str, tuple[int, int, int]] = {
@@ -32,8 +32,8 @@ class Attention(nnx.Module):
 
     def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs, attention: str = "auto"):
         self.heads, self.attention = heads, attention
-        self.qkv = nnx.Linear(width, 3 * width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
-        self.proj = nnx.Linear(width, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.qkv = linear(width, 3 * width, dtype, rngs)
+        self.proj = linear(width, width, dtype, rngs)
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
         """Attend over the tokens."""
@@ -162,7 +162,7 @@ class ViT(Backbone):
         self.patch_embed = (
             ConvStem(width, patch_size, dtype=dtype, rngs=rngs)
             if stem == "conv"
-            else nnx.Linear(3 * patch_size**2, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+            else linear(3 * patch_size**2, width, dtype, rngs)
         )
         self.cls_token = nnx.Param(jax.random.normal(rngs.params(), (1, 1, width)) * 1e-6)
         self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + self.patches, width)) * POSITION_STD)

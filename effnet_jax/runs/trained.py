@@ -77,7 +77,7 @@ def _read_pair_module(folder: Path, about: dict[str, Any], model: ModelConfig) -
         config = TrsmConfig(**about["trsm"])
     except TypeError as error:
         raise ValueError(f"{folder} describes a TRSM that this version does not know: {error}") from error
-    init = make_functional_trsm(Config(model=model, trsm=config)).init
+    init = make_functional_trsm(model, config).init
     like = jax.eval_shape(init, jax.random.key(0))
     return PairModule(config, jax.device_get(read_tree(folder / "state", ("params", "trsm"), like)))
 

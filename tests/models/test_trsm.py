@@ -8,7 +8,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnet_jax.config import Config, ModelConfig, TrsmConfig
+from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
 
 
@@ -90,8 +90,7 @@ def test_one_mask_serves_both_streams():
 
 
 def test_pure_functions_fit_the_encoders_and_bad_sizes_are_refused():
-    config = Config(model=ModelConfig(backbone="vit_tiny", embedding_size=5), trsm=TrsmConfig(heads=4))
-    trsm = make_functional_trsm(config)
+    trsm = make_functional_trsm(ModelConfig(backbone="vit_tiny", embedding_size=5), TrsmConfig(heads=4))
     params = trsm.init(jax.random.key(0))
     assert params["photo_proj"]["kernel"].shape == (384, 192)
     assert params["sketch_head"]["kernel"].shape == (192, 5)

@@ -29,7 +29,7 @@ def functional(width, heads, z=8, **loss):
         trsm=TrsmConfig(heads=heads, dropout=0.0, **{k: loss.pop(k) for k in ("loss_terms",) if k in loss}),
         loss=LossConfig(same_photo_negatives=True, **loss),
     )
-    return config, make_functional_trsm(config)
+    return config, make_functional_trsm(config.model, config.trsm)
 
 
 @pytest.fixture(scope="module")

@@ -31,5 +31,5 @@ def test_encoders(name):
 
 
 def test_trsm():
-    trsm = make_functional_trsm(LEARNED)
+    trsm = make_functional_trsm(LEARNED.model, LEARNED.trsm)
     assert weakly_typed(lambda: init_trsm_variables(trsm, LEARNED, jax.random.key(0))) == []

@@ -28,7 +28,7 @@ TOP = 10  # photos listed for each sketch
 def trsm_stage(experiment: Experiment) -> Stage:
     """Put stage 2 together, on the encoders of the run that `init_from` names."""
     config, model, mesh = experiment.config, experiment.model, experiment.mesh
-    trsm = make_functional_trsm(config)
+    trsm = make_functional_trsm(config.model, config.trsm)
     frozen = frozen_encoders(experiment)
     names = {"sketch": config.augment.sketch_views, "photo": config.augment.photo_views}
     encode = TokenEncoder(model, experiment.preprocessing, mesh, config.eval.batch_size)
