@@ -16,7 +16,13 @@ LAYER_SCALE = 1e-6  # first value of gamma
 
 
 class Block(nnx.Module):
-    """x + gamma * mlp(norm(depthwise 7x7 convolution of x))."""
+    """x + gamma * mlp(norm(depthwise 7x7 convolution of x)).
+
+    Example:
+        >>> block = Block(4, drop=0.0, place=0, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> nnx.eval_shape(block, jnp.ones((1, 4, 4, 4)), None).shape
+        (1, 4, 4, 4)
+    """
 
     def __init__(self, width: int, *, drop: float, place: int, dtype: DTypeLike, rngs: nnx.Rngs):
         self.drop, self.place, self.dtype = drop, place, dtype
@@ -34,7 +40,12 @@ class Block(nnx.Module):
 
 
 class Downsample(nnx.Module):
-    """Norm, then a 2x2 convolution of stride 2, written as a linear layer on patches."""
+    """Norm, then a 2x2 convolution of stride 2, written as a linear layer on patches.
+
+    Example:
+        >>> Downsample(4, 8, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 5, 4))).shape
+        (1, 2, 2, 8)
+    """
 
     def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.norm = layer_norm(inputs, dtype, rngs)
@@ -46,7 +57,12 @@ class Downsample(nnx.Module):
 
 
 def patches(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b i j p"]:
-    """Cut a map into patches; what is left over at the right and the bottom is dropped, as a convolution does."""
+    """Cut a map into patches; what is left over at the right and the bottom is dropped, as a convolution does.
+
+    Example:
+        >>> patches(jnp.ones((1, 5, 5, 3)), 2).shape
+        (1, 2, 2, 12)
+    """
     h, w = (edge // size * size for edge in x.shape[1:3])
     return rearrange(x[:, :h, :w], "b (i p) (j q) c -> b i j (p q c)", p=size, q=size)
 
@@ -67,6 +83,11 @@ class ConvNeXt(Backbone):
         ValueError: an image size below 32.
 
     Source: Liu et al. 2022; timm `convnext_*`.
+
+    Example:
+        >>> images = jnp.ones((1, 224, 224, 3))
+        >>> nnx.eval_shape(lambda: ConvNeXt(depths=(1, 1, 1, 1), rngs=nnx.Rngs(0))(images)).shape  # computes nothing
+        (1, 49, 768)
     """
 
     pooling = "mean"

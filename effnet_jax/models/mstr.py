@@ -1,6 +1,6 @@
 """MSTR: patch tokens at several scales, recycled into the feature that the head sees.
 
-Windows of patches are averaged at each scale, pass through a small transformer a scale, and are mixed over all tokens
+Windows of patches are averaged at each scale, pass through a small transformer per scale, and are mixed over all tokens
 into one vector, which joins the CLS token. The published code differs from its own description: it averages runs of
 consecutive tokens instead of windows, attends over the pictures of a batch instead of over tokens, and never trains or
 saves its transformers. `as_published` reproduces the first two, for comparison with recorded numbers only.
@@ -30,7 +30,13 @@ OVERLAP = 0.5  # similarity wanted of a window and one that lies inside it
 
 
 class PostNormLayer(nnx.Module):
-    """Post-norm transformer layer with a ReLU network."""
+    """Post-norm transformer layer with a ReLU network.
+
+    Example:
+        >>> layer = PostNormLayer(8, 2, 16, 0.1, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((1, 5, 8))).shape
+        (1, 5, 8)
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads, self.dropout = heads, dropout
@@ -41,7 +47,7 @@ class PostNormLayer(nnx.Module):
         self.norm1, self.norm2 = (layer_norm(width, dtype, rngs, epsilon=EPSILON) for _ in range(2))
 
     def __call__(self, x: Float[Array, "b n d"], keys: Key[Array, "b"] | None = None) -> Float[Array, "b n d"]:
-        """Attend over the tokens; keys, one a row, turn dropout on."""
+        """Attend over the tokens; keys, one per row, turn dropout on."""
         draw = RowDropout(self.dropout, keys)
         query, key, value = rearrange(self.qkv(x), "b n (three k e) -> three b k n e", three=3, k=self.heads)
         logits = jnp.einsum("bkne,bkme->bknm", query * query.shape[-1] ** -0.5, key)
@@ -57,8 +63,9 @@ class MSTR(nnx.Module):
     Args:
         width: token width d; a multiple of the heads and of 48.
         grid: patches along an edge; a multiple of every scale.
+        heads: attention heads k of the transformers.
         hidden: hidden width of the transformers' networks.
-        dropout: in training.
+        dropout: share dropped of the attention maps and after the linear layers, where a key is given.
         as_published: the published behaviour instead of the described one; scores then depend on the batch.
         dtype: compute dtype.
         rngs: source of the initialisation key.
@@ -67,6 +74,12 @@ class MSTR(nnx.Module):
         ValueError: a grid or width that does not divide.
 
     Source: the authors' later replacement of TRSM ("ARNet").
+
+    Example:
+        >>> mstr = MSTR(48, 14, hidden=8, rngs=nnx.Rngs(0))
+        >>> seen, decorrelation = nnx.jit(mstr)(jnp.ones((2, 197, 48)))
+        >>> seen.shape, decorrelation.shape
+        ((2, 48), (2,))
     """
 
     def __init__(
@@ -101,7 +114,7 @@ class MSTR(nnx.Module):
 
         Args:
             tokens: final-norm tokens, CLS first.
-            keys: one a row, for dropout; None at test.
+            keys: one per row, for dropout; None at test.
 
         Returns:
             What the head sees, 0.9 CLS + 0.1 recycled, float32; and the decorrelation loss of each picture: the mean
@@ -134,7 +147,14 @@ class MSTR(nnx.Module):
 
 
 def recycling_problem(width: int, grid: int, heads: int = HEADS) -> str:
-    """Say why MSTR cannot work on tokens of a width and a grid of patches; "" where it can."""
+    """Say why MSTR cannot work on tokens of a width and a grid of patches; "" where it can.
+
+    Example:
+        >>> recycling_problem(768, 14)
+        ''
+        >>> recycling_problem(64, 14)
+        'the width 64 must be a multiple of 8 heads and of 48 channels'
+    """
     if any(grid % scale for scale in SCALES):
         return (
             f"windows of {SCALES} patches are averaged, so the {grid} x {grid} patches must be a multiple of "
@@ -150,6 +170,11 @@ def overlap_target(grid: int) -> Float32[np.ndarray, "m m"]:
     share of the finer window's patches that lie inside the coarser one.
 
     Source: what the published matrix, asymmetric and with overlapping ranges, was evidently meant to be.
+
+    Example:
+        >>> target = overlap_target(14)
+        >>> target.shape, target[0, 196].item(), target[0, 245].item()  # its 2 x 2 and its 7 x 7 window
+        ((249, 249), 0.5, 0.5)
     """
     patches = np.arange(grid * grid).reshape(grid, grid)
     windows = []  # (tokens of a scale, patches) membership
@@ -172,6 +197,11 @@ def published_target(grid: int) -> Float32[np.ndarray, "m m"]:
 
     Raises:
         ValueError: another grid.
+
+    Example:
+        >>> target = published_target(14)
+        >>> target.shape, bool((target == target.T).all())
+        ((249, 249), False)
     """
     if grid != 14:
         raise ValueError(f"the published MSTR works on 14 x 14 patches only, not on {grid} x {grid}.")

@@ -93,6 +93,11 @@ class Preset(NamedTuple):
         multiple: the image size must be a multiple of it.
         pooling: its own.
         batch_norms: whether it has them.
+
+    Example:
+        >>> preset = BACKBONES["vit_base"]
+        >>> preset.width, preset.heads, preset.weights
+        (768, 12, 'timm/vit_base_patch16_224.augreg_in21k_ft_in1k')
     """
 
     build: Callable[[ModelConfig, nnx.Rngs], Backbone]

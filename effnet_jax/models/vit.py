@@ -28,7 +28,12 @@ POSITION_STD = 0.2  # about the size of a patch's content, so that position is h
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention with one fused projection to queries, keys and values."""
+    """Multi-head self-attention with one fused projection to queries, keys and values.
+
+    Example:
+        >>> Attention(8, 2, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 8))).shape
+        (1, 5, 8)
+    """
 
     def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs, attention: str = "auto"):
         self.heads, self.attention = heads, attention
@@ -43,7 +48,12 @@ class Attention(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Example:
+        >>> Block(8, 2, 4.0, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 8))).shape
+        (1, 5, 8)
+    """
 
     def __init__(
         self, width: int, heads: int, mlp_ratio: float, *, dtype: DTypeLike, rngs: nnx.Rngs, attention: str = "auto"
@@ -63,10 +73,14 @@ class ConvStem(nnx.Module):
     """Strided 3x3 convolutions in place of the linear patch embedding: as many tokens, and strokes are seen at once.
 
     One stride-2 convolution for each halving of the patch, widths doubling from STEM_WIDTH and the last of token width,
-    each followed by a GroupNorm of one channel a group and a GELU. White that the input scaling made zero stays zero.
+    each followed by a GroupNorm of one channel per group and a GELU. White that the input scaling made zero stays zero.
 
     Source: Xiao et al. 2021, "Early Convolutions Help Transformers See Better" (with BatchNorm there). EffNet does not
     have it; it is for training from random numbers, where a plain ViT needs far more data.
+
+    Example:
+        >>> ConvStem(8, patch_size=4, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 32, 32, 3))).shape
+        (1, 64, 8)
     """
 
     def __init__(self, width: int, patch_size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
@@ -94,7 +108,7 @@ class ConvStem(nnx.Module):
         )
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b m d"]:
-        """Turn images into one token a patch, in raster order."""
+        """Turn images into one token per patch, in raster order."""
         x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = gelu(norm(convolution(x)))
@@ -117,13 +131,18 @@ class ViT(Backbone):
         dtype: compute dtype, jnp.float32 or jnp.bfloat16.
         stem: "linear" (timm's patch embedding) or "conv" (see ConvStem).
         attention: "auto" or a key of attention.ATTENTION.
-        remat: recompute the blocks in the backward pass, which keeps one (b, n, d) tensor a block in memory.
+        remat: recompute the blocks in the backward pass, which keeps one (b, n, d) tensor per block in memory.
         rngs: source of the initialisation key (stream `params`).
 
     Raises:
         ValueError: heads do not divide the width, or patches do not divide the image.
 
     Source: timm `vit_*_patch16_224`; the classification head is left out, EffNet never uses it.
+
+    Example:
+        >>> vit = ViT(width=8, depth=1, heads=2, image_size=32, patch_size=16, rngs=nnx.Rngs(0))
+        >>> vit(jnp.ones((2, 32, 32, 3))).shape  # CLS and four patches
+        (2, 5, 8)
     """
 
     pooling = "cls"
@@ -213,6 +232,10 @@ def resize_position_embeddings(
 
     Raises:
         ValueError: the patch rows do not form a square grid.
+
+    Example:
+        >>> resize_position_embeddings(jnp.ones((1, 5, 8)), image_size=48, patch_size=16).shape
+        (1, 10, 8)
     """
     cls, grid = embeddings[:, :1], embeddings[:, 1:]
     old, new = round(grid.shape[1] ** 0.5), image_size // patch_size
