@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from train_step import product_speed
 
-from effnet_jax.config import Config, ModelConfig, TrsmConfig
+from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.trsm.pair_scoring import PairScorer
@@ -40,10 +40,8 @@ def main() -> None:
     parser.add_argument("--embedding", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    config = Config(
-        model=ModelConfig(width=given.width, embedding_size=given.embedding), trsm=TrsmConfig(heads=given.heads)
-    )
-    trsm = make_functional_trsm(config)
+    model = ModelConfig(width=given.width, embedding_size=given.embedding)
+    trsm = make_functional_trsm(model, TrsmConfig(heads=given.heads))
     params = trsm.init(jax.random.key(0))
     rng = np.random.default_rng(0)
     sketches, photos = (

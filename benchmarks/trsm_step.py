@@ -40,7 +40,7 @@ def main() -> None:
     given = parser.parse_args()
     model_config = dataclasses.replace(ModelConfig(), backbone=given.backbone, image_size=given.size)
     config = Config(model=model_config, trsm=TrsmConfig(pairing=given.pairing))
-    mesh, model, trsm = make_mesh(1), make_functional(config.model), make_functional_trsm(config)
+    mesh, model, trsm = make_mesh(1), make_functional(config.model), make_functional_trsm(config.model, config.trsm)
     key = jax.random.key(0, impl="threefry2x32")
     frozen = jax.jit(model.init)(key)
     wanted = {"sketch": (AUGMENTED,), "photo": (AUGMENTED,)}

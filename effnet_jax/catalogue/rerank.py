@@ -5,7 +5,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from effnet_jax.config import Config
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.runtime.sharding import make_mesh
@@ -43,7 +42,7 @@ class Reranker:
                 "re-ranking needs TRSM, and the index was made with a stage-1 run; embed with a stage-2 run "
                 "(--checkpoint, --tokens): on the same encoders nothing is embedded anew but the tokens."
             )
-        trsm = make_functional_trsm(Config(model=encoders.config, trsm=module.config))
+        trsm = make_functional_trsm(encoders.config, module.config)
         self._encoders = encoders
         self._photos = _Tokens(catalogue)
         self._scorer = PairScorer(trsm, module.params, make_mesh())

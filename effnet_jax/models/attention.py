@@ -16,12 +16,16 @@ def attend_merged(qkv: Float[Array, "b n t"], heads: int) -> Float[Array, "b n d
     """Attend with batch and heads on one axis, and divide after the product: on CPU the fastest of XLA's ways.
 
     The softmax is taken in float32 whatever the compute dtype.
+
+    Example:
+        >>> attend_merged(jnp.ones((1, 5, 24)), heads=2).shape
+        (1, 5, 8)
     """
     b = qkv.shape[0]
     query, key, value = rearrange(qkv, "b n (three k e) -> three (b k) n e", three=3, k=heads)  # each (b k, n, e)
     query = query * query.shape[-1] ** -0.5
     logits = jnp.einsum("c n e, c m e -> c n m", query, key, preferred_element_type=jnp.float32)
-    # Dividing after the product touches n e numbers a head instead of n m.
+    # Dividing after the product touches n e numbers per head instead of n m.
     weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
     attended = jnp.einsum("c n m, c m e -> c n e", weights.astype(qkv.dtype), value)
     attended = (attended / jnp.sum(weights, axis=-1, keepdims=True)).astype(qkv.dtype)
@@ -49,6 +53,10 @@ def choose_attention(name: str, dtype: DTypeLike, tokens: int, heads: int, head_
 
     Raises:
         ValueError: cuDNN was asked for and cannot compile it here.
+
+    Example:
+        >>> choose_attention("xla", jnp.float32, tokens=197, heads=12, head_width=64)
+        ('xla', 'as configured')
     """
     if name == "cudnn" and (problem := cudnn_problem(tokens, heads, head_width)):
         raise ValueError(f"model.attention=cudnn cannot be used here ({problem}); model.attention=auto takes what can.")
@@ -65,7 +73,12 @@ def choose_attention(name: str, dtype: DTypeLike, tokens: int, heads: int, head_
 
 @cache
 def cudnn_problem(tokens: int, heads: int, head_width: int) -> str:
-    """Compile a small forward and backward pass with cuDNN; "" where it works, else the first line of its complaint."""
+    """Compile a small forward and backward pass with cuDNN; "" where it works, else the first line of its complaint.
+
+    Example:
+        >>> isinstance(cudnn_problem(tokens=5, heads=2, head_width=8), str)
+        True
+    """
     qkv = jax.ShapeDtypeStruct((1, tokens, 3 * heads * head_width), jnp.bfloat16)
 
     def loss(qkv: Array) -> Array:

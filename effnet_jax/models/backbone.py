@@ -17,6 +17,16 @@ class Backbone(nnx.Module):
         patches: number of patch tokens (ViT) or cells of the last feature map.
         pooling: how this architecture makes one feature of its tokens, a key of encoder.POOLING.
         has_cls: whether token 0 is a CLS token.
+
+    Example:
+        >>> class Dots(Backbone):
+        ...     width, patches = 3, 4
+        ...     def __call__(self, images, keys=None):
+        ...         return images[:, ::16, ::16].reshape(-1, 4, 3)
+        >>> import jax.numpy as jnp
+        >>> from effnet_jax.models.encoder import Encoder
+        >>> Encoder(Dots(), embedding_size=8, rngs=nnx.Rngs(0))(jnp.ones((2, 32, 32, 3))).embedding.shape
+        (2, 8)
     """
 
     width: int
@@ -29,8 +39,8 @@ class Backbone(nnx.Module):
 
         Args:
             images: scaled pixels.
-            keys: one a row while training: drop path draws from them, and batch norms use and update the statistics of
-                the batch. None is inference.
+            keys: one per row while training: drop path draws from them, and batch norms use and update the statistics
+                of the batch. None is inference.
 
         Returns:
             Tokens in the compute dtype.
@@ -50,6 +60,12 @@ def size_problem(name: str, image_size: int, *, least: int, multiple: int = 1) -
         image_size: edge of the square image, pixels.
         least: smallest edge that leaves one cell in the last feature map.
         multiple: the edge must be a multiple of it.
+
+    Example:
+        >>> size_problem("Swin", 80, least=32, multiple=32)
+        'Swin needs an image size of 32 pixels or more, a multiple of 32, but image_size is 80'
+        >>> size_problem("Swin", 96, least=32, multiple=32)
+        ''
     """
     if image_size < least or image_size % multiple:
         step = f", a multiple of {multiple}" if multiple > 1 else ""
@@ -62,6 +78,9 @@ def check_size(name: str, image_size: int, *, least: int, multiple: int = 1) -> 
 
     Raises:
         ValueError: with the sizes that it can.
+
+    Example:
+        >>> check_size("VGG16", 224, least=32)  # 16 would raise
     """
     if problem := size_problem(name, image_size, least=least, multiple=multiple):
         raise ValueError(f"{problem}; resize the images.")
@@ -72,6 +91,10 @@ def check_images(name: str, images: Float[Array, "b h w 3"], image_size: int) ->
 
     Raises:
         ValueError: with both sizes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> check_images("ViT", jnp.ones((2, 32, 32, 3)), 32)  # 64 would raise
     """
     if images.shape[1:] != (image_size, image_size, 3):
         raise ValueError(

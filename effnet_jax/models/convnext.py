@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from effnet_jax.models.backbone import Backbone, check_images, check_size
 from effnet_jax.models.depthwise import depthwise
-from effnet_jax.models.layers import Mlp, dense_init, drop_path, drop_path_rates, layer_norm, per_token, raster
+from effnet_jax.models.layers import Mlp, dense_init, drop_path, drop_path_rates, layer_norm, linear, per_token, raster
 
 STAGES, STEM, KERNEL = 4, 4, 7
 LEAST = STEM * 2 ** (STAGES - 1)  # pixels
@@ -16,7 +16,13 @@ LAYER_SCALE = 1e-6  # first value of gamma
 
 
 class Block(nnx.Module):
-    """x + gamma * mlp(norm(depthwise 7x7 convolution of x))."""
+    """x + gamma * mlp(norm(depthwise 7x7 convolution of x)).
+
+    Example:
+        >>> block = Block(4, drop=0.0, place=0, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> nnx.eval_shape(block, jnp.ones((1, 4, 4, 4)), None).shape
+        (1, 4, 4, 4)
+    """
 
     def __init__(self, width: int, *, drop: float, place: int, dtype: DTypeLike, rngs: nnx.Rngs):
         self.drop, self.place, self.dtype = drop, place, dtype
@@ -34,11 +40,16 @@ class Block(nnx.Module):
 
 
 class Downsample(nnx.Module):
-    """Norm, then a 2x2 convolution of stride 2, written as a linear layer on patches."""
+    """Norm, then a 2x2 convolution of stride 2, written as a linear layer on patches.
+
+    Example:
+        >>> Downsample(4, 8, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 5, 4))).shape
+        (1, 2, 2, 8)
+    """
 
     def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.norm = layer_norm(inputs, dtype, rngs)
-        self.conv = nnx.Linear(4 * inputs, outputs, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.conv = linear(4 * inputs, outputs, dtype, rngs)
 
     def __call__(self, x: Float[Array, "b i j c"]) -> Float[Array, "b u v d"]:
         """Halve both sides; a last odd row or column is left out."""
@@ -46,7 +57,12 @@ class Downsample(nnx.Module):
 
 
 def patches(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b i j p"]:
-    """Cut a map into patches; what is left over at the right and the bottom is dropped, as a convolution does."""
+    """Cut a map into patches; what is left over at the right and the bottom is dropped, as a convolution does.
+
+    Example:
+        >>> patches(jnp.ones((1, 5, 5, 3)), 2).shape
+        (1, 2, 2, 12)
+    """
     h, w = (edge // size * size for edge in x.shape[1:3])
     return rearrange(x[:, :h, :w], "b (i p) (j q) c -> b i j (p q c)", p=size, q=size)
 
@@ -67,6 +83,11 @@ class ConvNeXt(Backbone):
         ValueError: an image size below 32.
 
     Source: Liu et al. 2022; timm `convnext_*`.
+
+    Example:
+        >>> images = jnp.ones((1, 224, 224, 3))
+        >>> nnx.eval_shape(lambda: ConvNeXt(depths=(1, 1, 1, 1), rngs=nnx.Rngs(0))(images)).shape  # computes nothing
+        (1, 49, 768)
     """
 
     pooling = "mean"
@@ -86,7 +107,7 @@ class ConvNeXt(Backbone):
         self.image_size, self.dtype, self.remat = image_size, dtype, remat
         self.width = widths[-1]
         self.patches = (image_size // LEAST) ** 2
-        self.stem = nnx.Linear(3 * STEM**2, widths[0], kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.stem = linear(3 * STEM**2, widths[0], dtype, rngs)
         self.stem_norm = layer_norm(widths[0], dtype, rngs)
         rates = drop_path_rates(drop_path, depths)
         self.stages = nnx.List(

@@ -11,7 +11,12 @@ from jaxtyping import Array, Float
 
 @jax.custom_vjp
 def depthwise(x: Float[Array, "b i j d"], kernel: Float[Array, "k k d"]) -> Float[Array, "b i j d"]:
-    """Convolve each channel with its own kernel, zero-padded to the same size; square odd kernels."""
+    """Convolve each channel with its own kernel, zero-padded to the same size; square odd kernels.
+
+    Example:
+        >>> depthwise(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1)))[0, :, :, 0].tolist()
+        [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
+    """
     return jax.lax.platform_dependent(x, kernel, cpu=_shifted_sum, default=_grouped)
 
 

@@ -17,7 +17,7 @@ from effnet_jax.models.presets import build_backbone, preset_of
 Params = dict[str, Any]  # nested dict of float32 arrays
 BatchStats = dict[str, Any]  # nested dict of the running statistics of batch norms; empty for most backbones
 Images = Float[Array, "_ h w 3"]
-RowKeys = Key[Array, "_"]  # one a row, see Backbone
+RowKeys = Key[Array, "_"]  # one per row, see Backbone
 
 
 class EffNet(nnx.Module):
@@ -28,6 +28,13 @@ class EffNet(nnx.Module):
         rngs: source of the initialisation key.
 
     Source: EffNet section 3. `shared_encoders` is ours: on small data sets it is far ahead (docs/results.md).
+
+    Example:
+        >>> config = ModelConfig(width=8, depth=1, heads=2, image_size=32, embedding_size=4)
+        >>> effnet = EffNet(config, rngs=nnx.Rngs(0))
+        >>> sketches, photos = effnet(jnp.ones((2, 32, 32, 3)), jnp.ones((2, 32, 32, 3)))
+        >>> sketches.embedding.shape, photos.embedding.shape
+        ((2, 4), (2, 4))
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
@@ -39,11 +46,11 @@ class EffNet(nnx.Module):
             self.photo_encoder = make_encoder(config, rngs=rngs)
 
     def encode_sketches(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Encoding:
-        """Encode scaled sketch images; with keys, one a row, in training mode."""
+        """Encode scaled sketch images; with keys, one per row, in training mode."""
         return (self.encoder if self.shared else self.sketch_encoder)(images, keys)
 
     def encode_photos(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Encoding:
-        """Encode scaled photo images; with keys, one a row, in training mode."""
+        """Encode scaled photo images; with keys, one per row, in training mode."""
         return (self.encoder if self.shared else self.photo_encoder)(images, keys)
 
     def __call__(
@@ -78,9 +85,9 @@ class EffNet(nnx.Module):
         so with them each view is a batch of its own, the anchors first, as in the paper's code.
 
         Args:
-            sketches: one batch of images a view.
+            sketches: one batch of images per view.
             photos: likewise; the number of views may differ.
-            sketch_keys: one key a row for each batch.
+            sketch_keys: one key per row for each batch.
             photo_keys: likewise.
         """  # fmt: skip
         if not jax.tree.leaves(nnx.state(self, nnx.BatchStat)):
@@ -112,7 +119,13 @@ def _encode_together(encoder: Encoder, views: Sequence[Images], keys: Sequence[R
 
 
 def make_encoder(config: ModelConfig, *, rngs: nnx.Rngs) -> Encoder:
-    """Build one encoder: the preset named by `config.backbone`, with its sizes overridden where given."""
+    """Build one encoder: the preset named by `config.backbone`, with its sizes overridden where given.
+
+    Example:
+        >>> config = ModelConfig(width=8, depth=1, heads=2, image_size=32)
+        >>> make_encoder(config, rngs=nnx.Rngs(0))(jnp.ones((2, 32, 32, 3))).feature.shape
+        (2, 8)
+    """
     backbone = build_backbone(config, rngs=rngs)
     recycling = make_recycling(config, rngs=rngs) if config.token_recycling else None
     return Encoder(
@@ -144,6 +157,13 @@ class FunctionalEffNet(NamedTuple):
         encode: parameters, sketches, photos, batch statistics where there are any -> both Encodings.
         encode_views: parameters, batch statistics, and what EffNet.encode_views takes -> (the Encodings of each view of
             both domains, new batch statistics), in training mode.
+
+    Example:
+        >>> model = make_functional(ModelConfig(width=8, depth=1, heads=2, image_size=32))
+        >>> sorted(jax.eval_shape(model.init, jax.random.key(0)))
+        ['photo_encoder', 'sketch_encoder']
+        >>> model.init_batch_stats()
+        {}
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -164,6 +184,12 @@ def make_functional(config: ModelConfig) -> FunctionalEffNet:
 
     Returns:
         Functions of nested dicts of parameters; each can be jitted, differentiated and vmapped.
+
+    Example:
+        >>> model = make_functional(ModelConfig(width=8, depth=1, heads=2, image_size=32, embedding_size=4))
+        >>> params = model.init(jax.random.key(0))
+        >>> jax.jit(model.encode_photos)(params, jnp.ones((2, 32, 32, 3))).embedding.shape
+        (2, 4)
     """
 
     def build(key: Key[Array, ""]) -> EffNet:

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.models.backbone import Backbone
-from effnet_jax.models.layers import dense_init
+from effnet_jax.models.layers import linear
 from effnet_jax.models.mstr import MSTR
 
 POOLING = {  # of the patch tokens or cells; "cls" takes the CLS token instead
@@ -31,6 +31,13 @@ class Encoding(NamedTuple):
         feature: the pooled feature (paper: the CLS token) that the intra and inter losses align; float32.
         embedding: the head's output, which is compared at retrieval; float32, not yet of unit norm.
         decorrelation: with token recycling, its loss of each picture; else None.
+
+    Example:
+        >>> from effnet_jax.models.vit import ViT
+        >>> vit = ViT(width=8, depth=1, heads=2, image_size=32, rngs=nnx.Rngs(0))
+        >>> encoding = Encoder(vit, embedding_size=4, rngs=nnx.Rngs(1))(jnp.ones((2, 32, 32, 3)))
+        >>> encoding.tokens.shape, encoding.feature.shape, encoding.embedding.shape
+        ((2, 5, 8), (2, 8), (2, 4))
     """
 
     tokens: Float[Array, "b n d"]
@@ -55,6 +62,13 @@ class Encoder(nnx.Module):
         ValueError: an unknown pooling, "cls" of a backbone without a CLS token, or recycling without "cls".
 
     Source: EffNet section "multi"; head = one Linear on the CLS token, or on what takes its place.
+
+    Example:
+        >>> from effnet_jax.models.vit import ViT
+        >>> vit = ViT(width=8, depth=1, heads=2, image_size=32, rngs=nnx.Rngs(0))
+        >>> encoder = Encoder(vit, pooling="all", embedding_size=4, rngs=nnx.Rngs(1))
+        >>> encoder(jnp.ones((2, 32, 32, 3))).feature.shape  # four patches
+        (2, 32)
     """
 
     def __init__(
@@ -79,20 +93,15 @@ class Encoder(nnx.Module):
         self.backbone = backbone
         self.pooling = pooling
         self.recycling = recycling
-        self.head = nnx.Linear(
-            backbone.width * (backbone.patches if pooling == "all" else 1),
-            embedding_size,
-            kernel_init=dense_init,
-            dtype=jnp.float32,
-            rngs=rngs,
-        )
+        features = backbone.width * (backbone.patches if pooling == "all" else 1)
+        self.head = linear(features, embedding_size, jnp.float32, rngs)
 
     def __call__(self, images: Float[Array, "b h w 3"], keys: Key[Array, "b"] | None = None) -> Encoding:
         """Encode images; feature and embedding are float32 whatever the backbone computes in.
 
         Args:
             images: scaled pixels.
-            keys: one a row while training, see Backbone; None is inference.
+            keys: one per row while training, see Backbone; None is inference.
         """
         return self.read(self.backbone(images, keys), keys)
 

@@ -16,7 +16,12 @@ EPSILON = 1e-3
 
 
 class Unit(NamedTuple):
-    """One convolution with batch norm and ReLU; `name` is torchvision's."""
+    """One convolution with batch norm and ReLU; `name` is torchvision's.
+
+    Example:
+        >>> Unit("branch7x7_2", 128, (1, 7)).padding
+        (0, 3)
+    """
 
     name: str
     outputs: int
@@ -31,7 +36,12 @@ class Unit(NamedTuple):
 
 
 class Branch(NamedTuple):
-    """A pool ("", "max" or "average"), units one after another, and units that fork at the end."""
+    """A pool ("", "max" or "average"), units one after another, and units that fork at the end.
+
+    Example:
+        >>> [unit.name for branch in BLOCKS["Mixed_6a"] for unit in branch.units]
+        ['branch3x3', 'branch3x3dbl_1', 'branch3x3dbl_2', 'branch3x3dbl_3']
+    """
 
     units: tuple[Unit, ...] = ()
     forks: tuple[Unit, ...] = ()
@@ -120,7 +130,13 @@ def _make_unit(unit: Unit, inputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> Con
 
 
 class Block(nnx.Module):
-    """Branches side by side, joined along the channels."""
+    """Branches side by side, joined along the channels.
+
+    Example:
+        >>> block = Block((Branch((Unit("a", 2),)), Branch(pool="average")), 3, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> block(jnp.ones((1, 4, 4, 3)), training=False).shape
+        (1, 4, 4, 5)
+    """
 
     def __init__(self, branches: tuple[Branch, ...], inputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.branches = branches
@@ -163,6 +179,11 @@ class InceptionV3(Backbone):
         ValueError: an image size below 75.
 
     Source: Szegedy et al. 2016; torchvision `inception_v3`; EffNet takes the global maximum.
+
+    Example:
+        >>> images = jnp.ones((1, 224, 224, 3))
+        >>> nnx.eval_shape(lambda: InceptionV3(rngs=nnx.Rngs(0))(images)).shape  # computes nothing
+        (1, 25, 2048)
     """
 
     pooling = "max"

@@ -15,13 +15,33 @@ BATCH_NORM_MOMENTUM = 0.1  # weight of the new batch in the running statistics, 
 dense_init = nnx.initializers.truncated_normal(INIT_STD)
 
 
+def linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs, *, use_bias: bool = True) -> nnx.Linear:
+    """Make a linear layer that starts from a normal distribution, truncated at two of its deviations of 0.02.
+
+    Example:
+        >>> linear(3, 4, jnp.float32, nnx.Rngs(0))(jnp.ones((2, 3))).shape
+        (2, 4)
+    """
+    return nnx.Linear(inputs, outputs, use_bias=use_bias, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+
+
 def layer_norm(width: int, dtype: DTypeLike, rngs: nnx.Rngs, *, epsilon: float = 1e-6) -> nnx.LayerNorm:
-    """Make a layer norm whose variance is taken in two passes; the fast one costs a factor of ten in parity."""
+    """Make a layer norm whose variance is taken in two passes; the fast one costs a factor of ten in parity.
+
+    Example:
+        >>> layer_norm(2, jnp.float32, nnx.Rngs(0))(jnp.array([1.0, 3.0])).round(3).tolist()
+        [-1.0, 1.0]
+    """
     return nnx.LayerNorm(width, epsilon=epsilon, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
 def per_token(layer: nnx.Linear, x: Float[Array, "*b n d"]) -> Float[Array, "*b n f"]:
-    """Apply a linear layer to a plain matrix of tokens: its weight gradient is one large product, faster on CPU."""
+    """Apply a linear layer to a plain matrix of tokens: its weight gradient is one large product, faster on CPU.
+
+    Example:
+        >>> per_token(linear(3, 4, jnp.float32, nnx.Rngs(0)), jnp.ones((2, 5, 3))).shape
+        (2, 5, 4)
+    """
     flat = layer(x.reshape(-1, x.shape[-1]))
     return flat.reshape(*x.shape[:-1], flat.shape[-1])
 
@@ -32,6 +52,10 @@ def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
     Written with erf: jax.nn.gelu takes erfc, which on CPU is more than twice as slow. Its derivative is given, so that
     training keeps one array of it.
+
+    Example:
+        >>> [round(x, 4) for x in gelu(jnp.array([-1.0, 0.0, 1.0])).tolist()]
+        [-0.1587, 0.0, 0.8413]
     """
     wide = _widen(x)
     return (wide * _normal_cdf(wide)).astype(x.dtype)
@@ -55,11 +79,16 @@ def _normal_cdf(x: Array) -> Array:
 
 
 class Mlp(nnx.Module):
-    """Two linear layers around the exact (erf) GELU; the tanh form is off by 2e-3 after one block."""
+    """Two linear layers around the exact (erf) GELU; the tanh form is off by 2e-3 after one block.
+
+    Example:
+        >>> Mlp(4, 16, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((2, 5, 4))).shape
+        (2, 5, 4)
+    """
 
     def __init__(self, width: int, hidden: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.fc1 = nnx.Linear(width, hidden, kernel_init=dense_init, dtype=dtype, rngs=rngs)
-        self.fc2 = nnx.Linear(hidden, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.fc1 = linear(width, hidden, dtype, rngs)
+        self.fc2 = linear(hidden, width, dtype, rngs)
 
     def __call__(self, x: Float[Array, "*b n d"]) -> Float[Array, "*b n d"]:
         """Apply the same two layers to every token."""
@@ -73,11 +102,17 @@ def drop_path(
 
     Args:
         branch: output of the branch, before it is added.
-        keys: one a row, so that a draw does not depend on the rows beside it; None leaves the branch as it is.
+        keys: one per row, so that a draw does not depend on the rows beside it; None leaves the branch as it is.
         rate: share of the rows that lose the branch, 0..1.
         place: number of the branch in the network; each draws its own.
 
     Source: Huang et al. 2016, "Deep Networks with Stochastic Depth".
+
+    Example:
+        >>> keys = jax.random.split(jax.random.key(0), 16)
+        >>> dropped = drop_path(jnp.ones((16, 3)), keys, rate=0.5, place=0)
+        >>> sorted(set(map(tuple, dropped.tolist())))
+        [(0.0, 0.0, 0.0), (2.0, 2.0, 2.0)]
     """
     if keys is None or rate == 0:
         return branch
@@ -87,7 +122,12 @@ def drop_path(
 
 
 def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
-    """Give each block of each stage its rate: from 0 at the first block linearly to `rate` at the last."""
+    """Give each block of each stage its rate: from 0 at the first block linearly to `rate` at the last.
+
+    Example:
+        >>> drop_path_rates(0.5, (2, 1))
+        [[0.0, 0.25], [0.5]]
+    """
     total = sum(depths)
     flat = [rate * i / max(total - 1, 1) for i in range(total)]
     return [[flat.pop(0) for _ in range(depth)] for depth in depths]
@@ -99,6 +139,12 @@ class RowDropout:
     Args:
         rate: share dropped, in [0, 1); what is kept is scaled up.
         keys: one for each index of the leading axes; None at test.
+
+    Example:
+        >>> keys = jax.random.split(jax.random.key(0), 2)
+        >>> dropped = RowDropout(0.5, keys)(jnp.ones((2, 8)), place=0)
+        >>> sorted(set(dropped.flatten().tolist()))
+        [0.0, 2.0]
     """
 
     def __init__(self, rate: float, keys: Key[Array, "*rows"] | None):
@@ -129,6 +175,13 @@ class BatchNorm(nnx.Module):
         epsilon: added to the variance.
         dtype: of the output; the norm itself is computed in float32 or wider.
         rngs: unused source of keys, as for other modules.
+
+    Example:
+        >>> norm = BatchNorm(1, rngs=nnx.Rngs(0))
+        >>> norm(jnp.array([[[[1.0]], [[3.0]]]]), training=True).round(3).flatten().tolist()
+        [-1.0, 1.0]
+        >>> norm.mean[...]  # a tenth of the way to the batch's
+        Array([0.2], dtype=float32)
     """
 
     def __init__(self, width: int, *, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
@@ -171,6 +224,11 @@ class ConvNorm(nnx.Module):
         epsilon: of the batch norm.
         dtype: compute dtype.
         rngs: source of the initialisation key.
+
+    Example:
+        >>> layer = ConvNorm(3, 4, (3, 3), stride=2, padding=(1, 1), rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((1, 8, 8, 3)), training=False).shape
+        (1, 4, 4, 4)
     """
 
     def __init__(
@@ -204,7 +262,13 @@ def convolution(
     dtype: DTypeLike,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """Make a convolution with the same padding on both sides, initialised for ReLU (He et al. 2015)."""
+    """Make a convolution with the same padding on both sides, initialised for ReLU (He et al. 2015).
+
+    Example:
+        >>> convolve = convolution(3, 4, (3, 3), 1, (0, 0), use_bias=True, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> convolve(jnp.ones((1, 8, 8, 3))).shape
+        (1, 6, 6, 4)
+    """
     return nnx.Conv(
         inputs,
         outputs,
@@ -219,7 +283,12 @@ def convolution(
 
 
 def max_pool(x: Float[Array, "b h w d"], window: int, stride: int, padding: int = 0) -> Float[Array, "b i j d"]:
-    """Take the maximum over windows; incomplete windows at the end are left out, as in torch."""
+    """Take the maximum over windows; incomplete windows at the end are left out, as in torch.
+
+    Example:
+        >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), window=2, stride=2)[0, :, :, 0].tolist()
+        [[5.0, 7.0], [13.0, 15.0]]
+    """
     pads = ((padding, padding), (padding, padding))
     # apart: XLA for the CPU (jaxlib 0.12.0) fuses it with the bfloat16 convolutions beside it, and returns infinities
     apart = jax.lax.optimization_barrier
@@ -227,5 +296,10 @@ def max_pool(x: Float[Array, "b h w d"], window: int, stride: int, padding: int 
 
 
 def raster(x: Float[Array, "b i j d"]) -> Float[Array, "b n d"]:
-    """Lay the cells of a feature map in a row, left to right and top to bottom."""
+    """Lay the cells of a feature map in a row, left to right and top to bottom.
+
+    Example:
+        >>> raster(jnp.arange(4.0).reshape(1, 2, 2, 1))[0, :, 0].tolist()
+        [0.0, 1.0, 2.0, 3.0]
+    """
     return rearrange(x, "b i j d -> b (i j) d")

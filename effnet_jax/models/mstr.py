@@ -1,6 +1,6 @@
 """MSTR: patch tokens at several scales, recycled into the feature that the head sees.
 
-Windows of patches are averaged at each scale, pass through a small transformer a scale, and are mixed over all tokens
+Windows of patches are averaged at each scale, pass through a small transformer per scale, and are mixed over all tokens
 into one vector, which joins the CLS token. The published code differs from its own description: it averages runs of
 consecutive tokens instead of windows, attends over the pictures of a batch instead of over tokens, and never trains or
 saves its transformers. `as_published` reproduces the first two, for comparison with recorded numbers only.
@@ -16,13 +16,14 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Float32, Key
 
-from effnet_jax.models.layers import RowDropout, dense_init
+from effnet_jax.models.layers import RowDropout, layer_norm, linear
 
 SCALES = (1, 2, 7)  # edges of the windows, patches
 LAYERS = 2
 HEADS = 8
 FFN = 2048
 DROPOUT = 0.1
+EPSILON = 1e-5  # of the layer norms, torch's
 CLS_SHARE = 0.9  # of the feature that the head sees; the rest is recycled
 CHANNEL_GROUP = 48  # neighbouring channels averaged before tokens are compared
 PUBLISHED_GRID = 14  # patches along an edge
@@ -30,20 +31,24 @@ OVERLAP = 0.5  # similarity wanted of a window and one that lies inside it
 
 
 class PostNormLayer(nnx.Module):
-    """Post-norm transformer layer with a ReLU network."""
+    """Post-norm transformer layer with a ReLU network.
+
+    Example:
+        >>> layer = PostNormLayer(8, 2, 16, 0.1, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((1, 5, 8))).shape
+        (1, 5, 8)
+    """
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads, self.dropout = heads, dropout
-        self.qkv = _linear(width, 3 * width, dtype, rngs)
-        self.proj = _linear(width, width, dtype, rngs)
-        self.fc1 = _linear(width, hidden, dtype, rngs)
-        self.fc2 = _linear(hidden, width, dtype, rngs)
-        self.norm1, self.norm2 = (
-            nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs) for _ in range(2)
-        )
+        self.qkv = linear(width, 3 * width, dtype, rngs)
+        self.proj = linear(width, width, dtype, rngs)
+        self.fc1 = linear(width, hidden, dtype, rngs)
+        self.fc2 = linear(hidden, width, dtype, rngs)
+        self.norm1, self.norm2 = (layer_norm(width, dtype, rngs, epsilon=EPSILON) for _ in range(2))
 
     def __call__(self, x: Float[Array, "b n d"], keys: Key[Array, "b"] | None = None) -> Float[Array, "b n d"]:
-        """Attend over the tokens; keys, one a row, turn dropout on."""
+        """Attend over the tokens; keys, one per row, turn dropout on."""
         draw = RowDropout(self.dropout, keys)
         query, key, value = rearrange(self.qkv(x), "b n (three k e) -> three b k n e", three=3, k=self.heads)
         logits = jnp.einsum("bkne,bkme->bknm", query * query.shape[-1] ** -0.5, key)
@@ -59,9 +64,9 @@ class MSTR(nnx.Module):
     Args:
         width: token width d; a multiple of the heads and of 48.
         grid: patches along an edge; a multiple of every scale.
-        heads: attention heads of the transformers.
+        heads: attention heads k of the transformers.
         hidden: hidden width of the transformers' networks.
-        dropout: in training.
+        dropout: share dropped of the attention maps and after the linear layers, where a key is given.
         as_published: the published behaviour instead of the described one; scores then depend on the batch.
         dtype: compute dtype.
         rngs: source of the initialisation key.
@@ -70,6 +75,12 @@ class MSTR(nnx.Module):
         ValueError: a grid or width that does not divide.
 
     Source: the authors' later replacement of TRSM ("ARNet").
+
+    Example:
+        >>> mstr = MSTR(48, 14, hidden=8, rngs=nnx.Rngs(0))
+        >>> seen, decorrelation = nnx.jit(mstr)(jnp.ones((2, 197, 48)))
+        >>> seen.shape, decorrelation.shape
+        ((2, 48), (2,))
     """
 
     def __init__(
@@ -95,7 +106,7 @@ class MSTR(nnx.Module):
             ]
         )
         tokens = sum((grid // scale) ** 2 for scale in SCALES)
-        self.mix = _linear(tokens, 1, jnp.float32, rngs)
+        self.mix = linear(tokens, 1, jnp.float32, rngs)
 
     def __call__(
         self, tokens: Float[Array, "b n d"], keys: Key[Array, "b"] | None = None
@@ -104,7 +115,7 @@ class MSTR(nnx.Module):
 
         Args:
             tokens: final-norm tokens, CLS first.
-            keys: one a row, for dropout; None at test.
+            keys: one per row, for dropout; None at test.
 
         Returns:
             What the head sees, 0.9 CLS + 0.1 recycled, float32; and the decorrelation loss of each picture: the mean
@@ -137,7 +148,14 @@ class MSTR(nnx.Module):
 
 
 def recycling_problem(width: int, grid: int, heads: int = HEADS, *, as_published: bool = False) -> str:
-    """Say why MSTR cannot work on tokens of a width and a grid of patches; "" where it can."""
+    """Say why MSTR cannot work on tokens of a width and a grid of patches; "" where it can.
+
+    Example:
+        >>> recycling_problem(768, 14)
+        ''
+        >>> recycling_problem(64, 14)
+        'the width 64 must be a multiple of 8 heads and of 48 channels'
+    """
     if heads < 1:
         return f"{heads} heads cannot be; it needs 1 or more"
     if any(grid % scale for scale in SCALES):
@@ -157,6 +175,11 @@ def overlap_target(grid: int) -> Float32[np.ndarray, "m m"]:
     share of the finer window's patches that lie inside the coarser one.
 
     Source: what the published matrix, asymmetric and with overlapping ranges, was evidently meant to be.
+
+    Example:
+        >>> target = overlap_target(14)
+        >>> target.shape, target[0, 196].item(), target[0, 245].item()  # its 2 x 2 and its 7 x 7 window
+        ((249, 249), 0.5, 0.5)
     """
     patches = np.arange(grid * grid).reshape(grid, grid)
     windows = []  # (tokens of a scale, patches) membership
@@ -179,6 +202,11 @@ def published_target(grid: int) -> Float32[np.ndarray, "m m"]:
 
     Raises:
         ValueError: another grid.
+
+    Example:
+        >>> target = published_target(14)
+        >>> target.shape, bool((target == target.T).all())
+        ((249, 249), False)
     """
     if grid != PUBLISHED_GRID:
         raise ValueError(f"the published MSTR works on 14 x 14 patches only, not on {grid} x {grid}.")
@@ -191,7 +219,3 @@ def published_target(grid: int) -> Float32[np.ndarray, "m m"]:
         target[row, run] = target[run, row] = OVERLAP
         target[row, fine + 12 * i : fine + (middle if i == coarse - 1 else 13 * (i + 1))] = OVERLAP
     return target
-
-
-def _linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=dense_init, dtype=dtype, rngs=rngs)

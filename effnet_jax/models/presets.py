@@ -31,6 +31,11 @@ class Preset(NamedTuple):
         multiple: the image size must be a multiple of it.
         batch_norms: whether it has them.
         bottleneck: whether a block of a ResNet has three convolutions, not two.
+
+    Example:
+        >>> preset = BACKBONES["vit_base"]
+        >>> preset.width, preset.heads, preset.weights
+        (768, 12, 'timm/vit_base_patch16_224.augreg_in21k_ft_in1k')
     """
 
     family: Family

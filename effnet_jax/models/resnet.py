@@ -25,6 +25,11 @@ class Block(nnx.Module):
         stride: of the first 3x3 convolution, and of the shortcut.
         dtype: compute dtype.
         rngs: source of the initialisation key.
+
+    Example:
+        >>> block = Block(4, 8, bottleneck=False, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> nnx.eval_shape(lambda x: block(x, training=False), jnp.ones((1, 4, 4, 4))).shape
+        (1, 2, 2, 8)
     """
 
     def __init__(self, inputs: int, width: int, *, bottleneck: bool, stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
@@ -69,6 +74,11 @@ class ResNet(Backbone):
         ValueError: an image size below 32.
 
     Source: He et al. 2016, with the stride in the 3x3 convolution as in torchvision; EffNet takes the global maximum.
+
+    Example:
+        >>> images = jnp.ones((1, 224, 224, 3))
+        >>> nnx.eval_shape(lambda: ResNet(depths=(1, 1, 1, 1), rngs=nnx.Rngs(0))(images)).shape  # computes nothing
+        (1, 49, 2048)
     """
 
     pooling = "max"

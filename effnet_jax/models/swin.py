@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from effnet_jax.models.backbone import Backbone, check_images, check_size
-from effnet_jax.models.layers import Mlp, dense_init, drop_path, drop_path_rates, layer_norm, per_token, raster
+from effnet_jax.models.layers import Mlp, dense_init, drop_path, drop_path_rates, layer_norm, linear, per_token, raster
 
 PATCH, STAGES, EPSILON = 4, 4, 1e-5
 LEAST = MULTIPLE = PATCH * 2 ** (STAGES - 1)  # pixels
@@ -20,16 +20,24 @@ MASKED = -100.0  # timm's; added to the logits of pairs that are not neighbours 
 
 
 class WindowAttention(nnx.Module):
-    """Multi-head self-attention inside one window, with a learned bias for each displacement."""
+    """Multi-head self-attention inside one window, with a learned bias for each displacement.
+
+    Example:
+        >>> attention = WindowAttention(8, 2, window=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> nnx.eval_shape(lambda x: attention(x, side=2, mask=None), jnp.ones((3, 4, 8))).shape
+        (3, 4, 8)
+    """
 
     def __init__(self, width: int, heads: int, window: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.heads = heads
         self.window = window
-        self.qkv = nnx.Linear(width, 3 * width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
-        self.proj = nnx.Linear(width, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.qkv = linear(width, 3 * width, dtype, rngs)
+        self.proj = linear(width, width, dtype, rngs)
         self.relative_position_bias = nnx.Param(dense_init(rngs.params(), ((2 * window - 1) ** 2, heads)))
 
-    def __call__(self, x: Float[Array, "c n d"], side: int, mask: Bool[np.ndarray, "v n n"] | None):
+    def __call__(
+        self, x: Float[Array, "c n d"], side: int, mask: Bool[np.ndarray, "v n n"] | None
+    ) -> Float[Array, "c n d"]:
         """Attend in each window.
 
         Args:
@@ -54,6 +62,10 @@ def displacements(side: int, window: int) -> Int[np.ndarray, "n n"]:
     """Give the row of the bias table for each pair of cells in a window of edge `side`.
 
     The table is laid out for windows of edge `window`; a smaller one uses the displacements that occur in it.
+
+    Example:
+        >>> displacements(side=2, window=2).tolist()
+        [[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]]
     """
     cells = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), axis=-1).reshape(-1, 2)
     rows, columns = np.moveaxis(cells[:, None] - cells[None, :], -1, 0) + window - 1
@@ -61,7 +73,13 @@ def displacements(side: int, window: int) -> Int[np.ndarray, "n n"]:
 
 
 def neighbours(grid: int, side: int, shift: int) -> Bool[np.ndarray, "v n n"]:
-    """Tell for each window of a shifted grid which pairs of cells lay side by side before the shift."""
+    """Tell for each window of a shifted grid which pairs of cells lay side by side before the shift.
+
+    Example:
+        >>> mask = neighbours(grid=4, side=2, shift=1)
+        >>> mask.shape, mask[0].all().item(), mask[3].sum().item()  # the last window has four regions
+        ((4, 4, 4), True, 4)
+    """
     edges = np.zeros(grid, int)
     edges[-side:] += 1
     edges[-shift:] += 1
@@ -71,7 +89,13 @@ def neighbours(grid: int, side: int, shift: int) -> Bool[np.ndarray, "v n n"]:
 
 
 class Block(nnx.Module):
-    """Window attention and an MLP, pre-norm; every second block of a stage shifts the windows by half."""
+    """Window attention and an MLP, pre-norm; every second block of a stage shifts the windows by half.
+
+    Example:
+        >>> block = Block(8, 2, window=2, shifted=True, drop=0.0, place=0, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        >>> nnx.eval_shape(block, jnp.ones((1, 4, 4, 8)), None).shape
+        (1, 4, 4, 8)
+    """
 
     def __init__(
         self,
@@ -113,13 +137,16 @@ class Block(nnx.Module):
 
 
 class PatchMerging(nnx.Module):
-    """Four neighbouring cells to one of twice the width."""
+    """Four neighbouring cells to one of twice the width.
+
+    Example:
+        >>> PatchMerging(4, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 4, 4, 4))).shape
+        (1, 2, 2, 8)
+    """
 
     def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.norm = layer_norm(4 * width, dtype, rngs, epsilon=EPSILON)
-        self.reduction = nnx.Linear(
-            4 * width, 2 * width, use_bias=False, kernel_init=dense_init, dtype=dtype, rngs=rngs
-        )
+        self.reduction = linear(4 * width, 2 * width, dtype, rngs, use_bias=False)
 
     def __call__(self, x: Float[Array, "b i j d"]) -> Float[Array, "b u v e"]:
         """Halve both sides of the grid."""
@@ -149,6 +176,11 @@ class Swin(Backbone):
         ValueError: heads do not divide the width, or an image size that is no multiple of 32.
 
     Source: Liu et al. 2021; timm `swin_*_patch4_window7_224`; EffNet's Swin trains with drop path 0.1.
+
+    Example:
+        >>> images = jnp.ones((1, 224, 224, 3))
+        >>> nnx.eval_shape(lambda: Swin(depths=(1, 1, 1, 1), rngs=nnx.Rngs(0))(images)).shape  # computes nothing
+        (1, 49, 768)
     """
 
     pooling = "mean"
@@ -172,7 +204,7 @@ class Swin(Backbone):
         self.image_size, self.dtype, self.remat = image_size, dtype, remat
         self.width = width * 2 ** (STAGES - 1)
         self.patches = (image_size // MULTIPLE) ** 2
-        self.patch_embed = nnx.Linear(3 * PATCH**2, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.patch_embed = linear(3 * PATCH**2, width, dtype, rngs)
         self.patch_norm = layer_norm(width, dtype, rngs, epsilon=EPSILON)
         rates = drop_path_rates(drop_path, depths)
         self.stages = nnx.List(

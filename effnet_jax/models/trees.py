@@ -15,13 +15,24 @@ Path = tuple[str | int, ...]
 
 
 def shapes_of(config: ModelConfig) -> tuple[Tree, Tree]:
-    """Give the shapes of one encoder's parameters and batch statistics, without allocating them."""
+    """Give the shapes of one encoder's parameters and batch statistics, without allocating them.
+
+    Example:
+        >>> params, batch_stats = shapes_of(ModelConfig(width=8, depth=1, heads=2, image_size=32, embedding_size=4))
+        >>> params["head"]["kernel"].shape, batch_stats
+        ((8, 4), {})
+    """
     encoder = nnx.eval_shape(lambda: make_encoder(config, rngs=nnx.Rngs(params=jax.random.key(0))))
     return nnx.to_pure_dict(nnx.state(encoder, nnx.Param)), nnx.to_pure_dict(nnx.state(encoder, nnx.BatchStat))
 
 
 def depths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
-    """Count the blocks, or the blocks of each stage, in the parameters of one of our backbones."""
+    """Count the blocks, or the blocks of each stage, in the parameters of one of our backbones.
+
+    Example:
+        >>> depths_of(shapes_of(ModelConfig(backbone="resnet18", image_size=32))[0]["backbone"])
+        (2, 2, 2, 2)
+    """
     stages = backbone.get("stages") or {0: backbone.get("blocks", {})}
     return tuple(len(stage) for stage in stages.values())
 
@@ -49,5 +60,11 @@ def flatten(tree: Mapping[Any, Any]) -> dict[Path, Any]:
 
 
 def count(tree: Any) -> int:
-    """Count the numbers in a tree."""
+    """Count the numbers in a tree.
+
+    Example:
+        >>> import numpy as np
+        >>> count({"kernel": np.zeros((3, 4)), "bias": np.zeros(4)})
+        16
+    """
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))

@@ -15,16 +15,27 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from effnet_jax.config import Config
-from effnet_jax.models.layers import RowDropout, dense_init
+from effnet_jax.config import ModelConfig, TrsmConfig
+from effnet_jax.models.layers import RowDropout, linear
 from effnet_jax.models.presets import preset_of
+from effnet_jax.models.trsm_attention import (
+    InterAttention,
+    IntraAttention,
+    Tokens,
+    full_map,
+    full_mix,
+    pair_map,
+    row_map,
+    row_mix,
+    row_query,
+    split_heads,
+)
 
 HEADS = 16
 DROPOUT = 0.2
-_HIGHEST = jax.lax.Precision.HIGHEST
 _PHOTO_INTRA, _SKETCH_INTRA, _INTER_MAP, _PHOTO_INTER, _SKETCH_INTER = 0, 2, 4, 5, 6  # places of dropout; intra has two
+_NO_DROPOUT = RowDropout(0.0, None)
 
-Tokens = Float[Array, "b n d"]
 Params = dict[str, Any]
 
 
@@ -36,6 +47,11 @@ class PairEncoding(NamedTuple):
         sketch_feature: CLS row of the sketch's stream.
         photo_embedding: the photo's head on its feature; float32.
         sketch_embedding: the sketch's head on its feature; float32.
+
+    Example:
+        >>> trsm = TRSM(8, heads=2, embedding_size=4, rngs=nnx.Rngs(0))
+        >>> [x.shape for x in trsm(jnp.ones((3, 5, 8)), jnp.ones((3, 5, 8)))]
+        [(3, 8), (3, 8), (3, 4), (3, 4)]
     """
 
     photo_feature: Float[Array, "*pairs d"]
@@ -45,7 +61,13 @@ class PairEncoding(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """All tokens of TRSM's streams, without heads."""
+    """All tokens of TRSM's streams, without heads.
+
+    Example:
+        >>> trsm = TRSM(8, heads=2, rngs=nnx.Rngs(0))
+        >>> trsm.streams(jnp.ones((3, 5, 8)), jnp.ones((3, 5, 8))).photo.shape
+        (3, 5, 8)
+    """
 
     photo_intra: Tokens
     sketch_intra: Tokens
@@ -56,7 +78,12 @@ class Streams(NamedTuple):
 
 
 class PhotoPart(NamedTuple):
-    """All that a photo brings to every pair."""
+    """All that a photo brings to every pair.
+
+    Example:
+        >>> TRSM(8, heads=2, rngs=nnx.Rngs(0)).photo_part(jnp.ones((3, 5, 8))).value.shape
+        (3, 2, 5, 4)
+    """
 
     query: Float[Array, "g k e"]  # of the CLS token, scaled by e ** -0.5
     value: Float[Array, "g k n e"]
@@ -65,7 +92,12 @@ class PhotoPart(NamedTuple):
 
 
 class SketchPart(NamedTuple):
-    """All that a sketch brings to every pair."""
+    """All that a sketch brings to every pair.
+
+    Example:
+        >>> TRSM(8, heads=2, rngs=nnx.Rngs(0)).sketch_part(jnp.ones((3, 5, 8))).key.shape
+        (3, 2, 5, 4)
+    """
 
     key: Float[Array, "s k n e"]
     value: Float[Array, "s k n e"]
@@ -73,24 +105,11 @@ class SketchPart(NamedTuple):
     intra: Float[Array, "s d"]
 
 
-class IntraAttention(nnx.Module):
-    """A picture's attention to itself; photos and sketches share the weights."""
-
-    def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.query, self.key, self.value, self.out = (_linear(width, width, dtype, rngs) for _ in range(4))
-
-
-class InterAttention(nnx.Module):
-    """One map, the photo's queries on the sketch's keys, that mixes the values of either stream."""
-
-    def __init__(self, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.query, self.key = (_linear(width, width, dtype, rngs) for _ in range(2))
-        self.photo_value, self.sketch_value = (_linear(width, width, dtype, rngs) for _ in range(2))
-        self.photo_out, self.sketch_out = (_linear(width, width, dtype, rngs) for _ in range(2))
-
-
 class TRSM(nnx.Module):
-    """Token module of stage 2, with its two heads.
+    """Token module of stage 2, with its two heads: a photo's tokens and a sketch's tokens in, an embedding of each out.
+
+    The embedding of a picture depends on the other picture of the pair, so a photo cannot be indexed by it: what counts
+    is the cosine of the two embeddings, as the score of the pair.
 
     Args:
         width: token width d of the encoders.
@@ -104,6 +123,14 @@ class TRSM(nnx.Module):
         ValueError: heads do not divide the width, or an impossible dropout.
 
     Source: EffNet, stage 2. Its second, never used set of intra weights is left out.
+
+    Example:
+        >>> trsm = TRSM(8, heads=2, embedding_size=4, rngs=nnx.Rngs(0))
+        >>> photos, sketches = jnp.ones((3, 5, 8)), jnp.ones((3, 5, 8))
+        >>> trsm(photos, sketches).photo_embedding.shape
+        (3, 4)
+        >>> trsm.all_pairs(trsm.photo_part(photos), trsm.sketch_part(sketches[:2])).photo_embedding.shape
+        (2, 3, 4)
     """
 
     def __init__(
@@ -124,69 +151,57 @@ class TRSM(nnx.Module):
         self.dropout = dropout
         self.intra = IntraAttention(width, dtype=dtype, rngs=rngs)
         self.inter = InterAttention(width, dtype=dtype, rngs=rngs)
-        self.photo_proj, self.sketch_proj = (_linear(2 * width, width, dtype, rngs) for _ in range(2))
+        self.photo_proj, self.sketch_proj = (linear(2 * width, width, dtype, rngs) for _ in range(2))
         wide = jnp.promote_types(dtype, jnp.float32)
-        self.photo_head, self.sketch_head = (_linear(width, embedding_size, wide, rngs) for _ in range(2))
+        self.photo_head, self.sketch_head = (linear(width, embedding_size, wide, rngs) for _ in range(2))
 
     def __call__(self, photos: Tokens, sketches: Tokens, keys: Key[Array, "b"] | None = None) -> PairEncoding:
         """Encode photo i together with sketch i, computing the CLS row only.
 
-        One query a head lets both products with the tokens go through the weights first, so that no keys and values of
-        all tokens are needed: 2 n k d multiply-adds a map instead of 2 n d d, and the same numbers.
-
         Args:
             photos: final-norm tokens, CLS first.
             sketches: likewise.
-            keys: one a pair, for dropout; None at test.
+            keys: one per pair, for dropout; None at test.
         """
         module, draw = self.inter, RowDropout(self.dropout, keys)
         photo_cls, sketch_cls = photos[:, 0], sketches[:, 0]
-        weights = draw(
-            self._row_map(module.query, module.key, photo_cls, sketches), _INTER_MAP
-        )  # one mask for both streams
-        y = self._row_mix(module.photo_value, weights, photos) + photo_cls
-        photo_inter = draw(module.photo_out(y), _PHOTO_INTER) + y + photo_cls
-        y = self._row_mix(module.sketch_value, weights, sketches) + sketch_cls
-        sketch_inter = draw(module.sketch_out(y), _SKETCH_INTER) + y + sketch_cls
-        photo_intra = self.intra_row(photos, keys, _PHOTO_INTRA)
-        sketch_intra = self.intra_row(sketches, keys, _SKETCH_INTRA)
-        return self._encode(photo_intra, photo_inter, sketch_intra, sketch_inter)
+        weights = row_map(module.query, module.key, photo_cls, sketches, self.heads)
+        weights = draw(weights, _INTER_MAP)  # one mask for both streams
+        photo_mixed = row_mix(module.photo_value, weights, photos)
+        sketch_mixed = row_mix(module.sketch_value, weights, sketches)
+        return self._encode(
+            self.intra_row(photos, keys, _PHOTO_INTRA),
+            _residuals(module.photo_out, photo_mixed, photo_cls, draw, _PHOTO_INTER),
+            self.intra_row(sketches, keys, _SKETCH_INTRA),
+            _residuals(module.sketch_out, sketch_mixed, sketch_cls, draw, _SKETCH_INTER),
+        )
 
     def streams(self, photos: Tokens, sketches: Tokens) -> Streams:
         """Compute all tokens of every stream, as the paper's module does; its CLS rows are those of `__call__`."""
         intra, inter = self.intra, self.inter
 
         def alone(x: Tokens) -> Tokens:
-            y = self._mix(self._map(intra.query(x), intra.key(x)), intra.value(x)) + x
-            return intra.out(y) + y + x
+            mixed = full_mix(full_map(intra.query(x), intra.key(x), self.heads), intra.value(x))
+            return _residuals(intra.out, mixed, x)
 
-        weights = self._map(inter.query(photos), inter.key(sketches))  # (b, k, n, n)
-        y = self._mix(weights, inter.photo_value(photos)) + photos
-        photo_inter = inter.photo_out(y) + y + photos
-        y = self._mix(weights, inter.sketch_value(sketches)) + sketches
-        sketch_inter = inter.sketch_out(y) + y + sketches
+        weights = full_map(inter.query(photos), inter.key(sketches), self.heads)  # (b, k, n, n)
+        photo_inter = _residuals(inter.photo_out, full_mix(weights, inter.photo_value(photos)), photos)
+        sketch_inter = _residuals(inter.sketch_out, full_mix(weights, inter.sketch_value(sketches)), sketches)
         photo_intra, sketch_intra = alone(photos), alone(sketches)
-        return Streams(
-            photo_intra,
-            sketch_intra,
-            photo_inter,
-            sketch_inter,
-            self.photo_proj(jnp.concatenate([photo_intra, photo_inter], axis=-1)),
-            self.sketch_proj(jnp.concatenate([sketch_intra, sketch_inter], axis=-1)),
-        )
+        photo, sketch = self._project(photo_intra, photo_inter, sketch_intra, sketch_inter)
+        return Streams(photo_intra, sketch_intra, photo_inter, sketch_inter, photo, sketch)
 
     def intra_row(self, x: Tokens, keys: Key[Array, "b"] | None, place: int) -> Float[Array, "b d"]:
         """CLS row of the self-attention, its residual, and a linear layer with two residuals."""
         module, cls, draw = self.intra, x[:, 0], RowDropout(self.dropout, keys)
-        weights = draw(self._row_map(module.query, module.key, cls, x), place)
-        y = self._row_mix(module.value, weights, x) + cls
-        return draw(module.out(y), place + 1) + y + cls
+        weights = draw(row_map(module.query, module.key, cls, x, self.heads), place)
+        return _residuals(module.out, row_mix(module.value, weights, x), cls, draw, place + 1)
 
     def photo_part(self, tokens: Float[Array, "g n d"], keys: Key[Array, "g"] | None = None) -> PhotoPart:
         """Compute what a photo brings to every pair."""
         return PhotoPart(
-            query=self._row_query(self.inter.query, tokens[:, 0]),
-            value=self._heads(self.inter.photo_value(tokens)),
+            query=row_query(self.inter.query, tokens[:, 0], self.heads),
+            value=split_heads(self.inter.photo_value(tokens), self.heads),
             cls=tokens[:, 0],
             intra=self.intra_row(tokens, keys, _PHOTO_INTRA),
         )
@@ -194,101 +209,51 @@ class TRSM(nnx.Module):
     def sketch_part(self, tokens: Float[Array, "s n d"], keys: Key[Array, "s"] | None = None) -> SketchPart:
         """Compute what a sketch brings to every pair."""
         return SketchPart(
-            key=self._heads(self.inter.key(tokens)),
-            value=self._heads(self.inter.sketch_value(tokens)),
+            key=split_heads(self.inter.key(tokens), self.heads),
+            value=split_heads(self.inter.sketch_value(tokens), self.heads),
             cls=tokens[:, 0],
             intra=self.intra_row(tokens, keys, _SKETCH_INTRA),
         )
 
     def all_pairs(self, photos: PhotoPart, sketches: SketchPart, keys: Key[Array, "s g"] | None = None) -> PairEncoding:
         """Encode every sketch with every photo: axes (s, g, ...). For training; retrieval has a shorter way."""
-        draw = RowDropout(self.dropout, keys)
+        module, draw = self.inter, RowDropout(self.dropout, keys)
         weights = draw(rearrange(pair_map(photos.query, sketches.key), "k g s n -> s g k n"), _INTER_MAP)
-        join = "s g k e -> s g (k e)"
-        y = rearrange(jnp.einsum("sgkn,gkne->sgke", weights, photos.value), join) + photos.cls
-        photo_inter = draw(self.inter.photo_out(y), _PHOTO_INTER) + y + photos.cls
-        sketch_cls = sketches.cls[:, None]
-        y = rearrange(jnp.einsum("sgkn,skne->sgke", weights, sketches.value), join) + sketch_cls
-        sketch_inter = draw(self.inter.sketch_out(y), _SKETCH_INTER) + y + sketch_cls
+        join, sketch_cls = "s g k e -> s g (k e)", sketches.cls[:, None]
+        photo_mixed = rearrange(jnp.einsum("sgkn,gkne->sgke", weights, photos.value), join)
+        sketch_mixed = rearrange(jnp.einsum("sgkn,skne->sgke", weights, sketches.value), join)
         return self._encode(
-            jnp.broadcast_to(photos.intra, photo_inter.shape),
-            photo_inter,
-            jnp.broadcast_to(sketches.intra[:, None], sketch_inter.shape),
-            sketch_inter,
+            jnp.broadcast_to(photos.intra, photo_mixed.shape),
+            _residuals(module.photo_out, photo_mixed, photos.cls, draw, _PHOTO_INTER),
+            jnp.broadcast_to(sketches.intra[:, None], sketch_mixed.shape),
+            _residuals(module.sketch_out, sketch_mixed, sketch_cls, draw, _SKETCH_INTER),
         )
 
-    def _encode(
+    def _encode(self, *streams: Float[Array, "*pairs d"]) -> PairEncoding:
+        photo, sketch = self._project(*streams)
+        return PairEncoding(photo, sketch, self.photo_head(photo), self.sketch_head(sketch))
+
+    def _project(
         self,
         photo_intra: Float[Array, "*pairs d"],
         photo_inter: Float[Array, "*pairs d"],
         sketch_intra: Float[Array, "*pairs d"],
         sketch_inter: Float[Array, "*pairs d"],
-    ) -> PairEncoding:
+    ) -> tuple[Float[Array, "*pairs d"], Float[Array, "*pairs d"]]:
         photo = self.photo_proj(jnp.concatenate([photo_intra, photo_inter], axis=-1))
-        sketch = self.sketch_proj(jnp.concatenate([sketch_intra, sketch_inter], axis=-1))
-        return PairEncoding(photo, sketch, self.photo_head(photo), self.sketch_head(sketch))
-
-    def _row_query(self, query: nnx.Linear, cls: Float[Array, "b d"]) -> Float[Array, "b k e"]:
-        heads = rearrange(query(cls), "b (k e) -> b k e", k=self.heads)
-        return heads * heads.shape[-1] ** -0.5
-
-    def _row_map(
-        self, query: nnx.Linear, key: nnx.Linear, cls: Float[Array, "b d"], x: Tokens
-    ) -> Float[Array, "b k n"]:
-        """Softmax of one query a head over all tokens; the keys' bias adds the same to all of them and drops out."""
-        folded = jnp.einsum("bke,dke->bkd", self._row_query(query, cls), self._kernel(key, x))
-        logits = jnp.einsum("bkd,bnd->bkn", folded, x, preferred_element_type=wide_dtype(x))
-        return jax.nn.softmax(logits, axis=-1).astype(x.dtype)
-
-    def _row_mix(self, value: nnx.Linear, weights: Float[Array, "b k n"], x: Tokens) -> Float[Array, "b d"]:
-        """Mix the tokens, then take their values; the bias counts with the weights' sum, not one under dropout."""
-        mixed = jnp.einsum("bkn,bnd->bkd", weights, x)
-        bias = rearrange(_bias(value).astype(x.dtype), "(k e) -> k e", k=self.heads)
-        share = jnp.sum(weights, axis=-1)[..., None]  # (b, k, 1)
-        values = jnp.einsum("bkd,dke->bke", mixed, self._kernel(value, x)) + share * bias
-        return rearrange(values, "b k e -> b (k e)")
-
-    def _kernel(self, layer: nnx.Linear, x: Tokens) -> Float[Array, "d k e"]:
-        return rearrange(layer.kernel[...].astype(x.dtype), "d (k e) -> d k e", k=self.heads)
-
-    def _heads(self, x: Float[Array, "b n d"]) -> Float[Array, "b k n e"]:
-        return rearrange(x, "b n (k e) -> b k n e", k=self.heads)
-
-    def _map(self, query: Tokens, key: Tokens) -> Float[Array, "b k n n"]:
-        query, key = self._heads(query), self._heads(key)
-        logits = jnp.einsum(
-            "bkme,bkne->bkmn", query * query.shape[-1] ** -0.5, key, preferred_element_type=wide_dtype(key)
-        )
-        return jax.nn.softmax(logits, axis=-1).astype(key.dtype)
-
-    def _mix(self, weights: Float[Array, "b k n n"], value: Tokens) -> Tokens:
-        return rearrange(jnp.einsum("bkmn,bkne->bkme", weights, self._heads(value)), "b k m e -> b m (k e)")
+        return photo, self.sketch_proj(jnp.concatenate([sketch_intra, sketch_inter], axis=-1))
 
 
-def pair_map(query: Float[Array, "g k e"], key: Float[Array, "s k n e"]) -> Float[Array, "k g s n"]:
-    """CLS row of the attention of every photo to every sketch; one large product a head."""
-    s = key.shape[0]
-    flat = jnp.einsum(
-        "gke,kme->kgm",
-        query,
-        rearrange(key, "s k n e -> k (s n) e"),
-        precision=_HIGHEST,
-        preferred_element_type=wide_dtype(key),
-    )
-    return jax.nn.softmax(rearrange(flat, "k g (s n) -> k g s n", s=s), axis=-1).astype(key.dtype)
-
-
-def _linear(inputs: int, outputs: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=dense_init, dtype=dtype, rngs=rngs)
-
-
-def _bias(layer: nnx.Linear) -> Float[Array, " f"]:
-    return jnp.zeros(layer.out_features) if layer.bias is None else layer.bias[...]
-
-
-def wide_dtype(x: Float[Array, "..."]) -> DTypeLike:
-    """The dtype of sums: at least float32."""
-    return jnp.promote_types(x.dtype, jnp.float32)
+def _residuals(
+    out: nnx.Linear,
+    mixed: Float[Array, "*pairs d"],
+    x: Float[Array, "*#pairs d"],
+    draw: RowDropout = _NO_DROPOUT,
+    place: int = 0,
+) -> Float[Array, "*pairs d"]:
+    """Residual, then a linear layer with dropout and two residuals."""
+    y = mixed + x
+    return draw(out(y), place) + y + x
 
 
 class FunctionalTRSM(NamedTuple):
@@ -297,22 +262,42 @@ class FunctionalTRSM(NamedTuple):
     Attributes:
         init: key -> parameters.
         call: (function of a TRSM and arrays) -> the same function of parameters and arrays.
+
+    Example:
+        >>> trsm = make_functional_trsm(ModelConfig(width=8, embedding_size=4), TrsmConfig(heads=2))
+        >>> jax.eval_shape(trsm.init, jax.random.key(0))["photo_head"]["kernel"].shape
+        (8, 4)
     """
 
     init: Callable[[Key[Array, ""]], Params]
     call: Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def make_functional_trsm(config: Config) -> FunctionalTRSM:
-    """Turn the module that fits a configuration's encoders into pure functions, without allocating any parameters."""
+def make_functional_trsm(model: ModelConfig, trsm: TrsmConfig) -> FunctionalTRSM:
+    """Turn the module that fits the encoders into pure functions, without allocating any parameters.
+
+    Args:
+        model: of the encoders, ViTs: their token width, the embedding's width, compute dtype and precision.
+        trsm: heads and dropout; the other fields say how it is trained.
+
+    Returns:
+        Functions of nested dicts of parameters; each can be jitted, differentiated and vmapped.
+
+    Example:
+        >>> trsm = make_functional_trsm(ModelConfig(width=8, embedding_size=4), TrsmConfig(heads=2))
+        >>> params = trsm.init(jax.random.key(0))
+        >>> encode_pairs = trsm.call(TRSM.__call__)
+        >>> encode_pairs(params, jnp.ones((3, 5, 8)), jnp.ones((3, 5, 8))).sketch_embedding.shape
+        (3, 4)
+    """
 
     def build(key: Key[Array, ""]) -> TRSM:
         return TRSM(
-            preset_of(config.model).width,
-            heads=config.trsm.heads,
-            dropout=config.trsm.dropout,
-            embedding_size=config.model.embedding_size,
-            dtype=jnp.dtype(config.model.dtype),
+            preset_of(model).width,
+            heads=trsm.heads,
+            dropout=trsm.dropout,
+            embedding_size=model.embedding_size,
+            dtype=jnp.dtype(model.dtype),
             rngs=nnx.Rngs(params=key),
         )
 
@@ -323,7 +308,7 @@ def make_functional_trsm(config: Config) -> FunctionalTRSM:
 
     def call(function: Callable[..., Any]) -> Callable[..., Any]:
         def apply(params: Params, *arguments: Any) -> Any:
-            with jax.default_matmul_precision(config.model.precision):
+            with jax.default_matmul_precision(model.precision):
                 return function(nnx.merge(graphdef, params), *arguments)
 
         return apply

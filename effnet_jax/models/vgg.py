@@ -27,6 +27,11 @@ class VGG16(Backbone):
         ValueError: an image size below 32.
 
     Source: Simonyan & Zisserman 2015; torchvision `vgg16.features`; EffNet takes the global maximum.
+
+    Example:
+        >>> images = jnp.ones((1, 224, 224, 3))
+        >>> nnx.eval_shape(lambda: VGG16(rngs=nnx.Rngs(0))(images)).shape  # computes nothing
+        (1, 49, 512)
     """
 
     pooling = "max"

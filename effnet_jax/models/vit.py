@@ -14,19 +14,24 @@ from jaxtyping import Array, Float, Key
 
 from effnet_jax.models.attention import ATTENTION, choose_attention
 from effnet_jax.models.backbone import Backbone, check_images
-from effnet_jax.models.layers import Mlp, dense_init, gelu, layer_norm, per_token
+from effnet_jax.models.layers import Mlp, gelu, layer_norm, linear, per_token
 
 STEM_WIDTH = 32  # channels after the first convolution of a convolutional stem
 POSITION_STD = 0.2  # about the size of a patch's content, so that position is heard from the first step
 
 
 class Attention(nnx.Module):
-    """Multi-head self-attention with one fused projection to queries, keys and values."""
+    """Multi-head self-attention with one fused projection to queries, keys and values.
+
+    Example:
+        >>> Attention(8, 2, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 8))).shape
+        (1, 5, 8)
+    """
 
     def __init__(self, width: int, heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs, attention: str = "auto"):
         self.heads, self.attention = heads, attention
-        self.qkv = nnx.Linear(width, 3 * width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
-        self.proj = nnx.Linear(width, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+        self.qkv = linear(width, 3 * width, dtype, rngs)
+        self.proj = linear(width, width, dtype, rngs)
 
     def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
         """Attend over the tokens."""
@@ -36,7 +41,12 @@ class Attention(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Example:
+        >>> Block(8, 2, 4.0, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 5, 8))).shape
+        (1, 5, 8)
+    """
 
     def __init__(
         self, width: int, heads: int, mlp_ratio: float, *, dtype: DTypeLike, rngs: nnx.Rngs, attention: str = "auto"
@@ -56,10 +66,14 @@ class ConvStem(nnx.Module):
     """Strided 3x3 convolutions in place of the linear patch embedding: as many tokens, and strokes are seen at once.
 
     One stride-2 convolution for each halving of the patch, widths doubling from STEM_WIDTH and the last of token width,
-    each followed by a GroupNorm of one channel a group and a GELU. White that the input scaling made zero stays zero.
+    each followed by a GroupNorm of one channel per group and a GELU. White that the input scaling made zero stays zero.
 
     Source: Xiao et al. 2021, "Early Convolutions Help Transformers See Better" (with BatchNorm there). EffNet does not
     have it; it is for training from random numbers, where a plain ViT needs far more data.
+
+    Example:
+        >>> ConvStem(8, patch_size=4, dtype=jnp.float32, rngs=nnx.Rngs(0))(jnp.ones((1, 32, 32, 3))).shape
+        (1, 64, 8)
     """
 
     def __init__(self, width: int, patch_size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
@@ -87,7 +101,7 @@ class ConvStem(nnx.Module):
         )
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b m d"]:
-        """Turn images into one token a patch, in raster order."""
+        """Turn images into one token per patch, in raster order."""
         x = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = gelu(norm(convolution(x)))
@@ -110,13 +124,18 @@ class ViT(Backbone):
         dtype: compute dtype, jnp.float32 or jnp.bfloat16.
         stem: "linear" (timm's patch embedding) or "conv" (see ConvStem).
         attention: "auto" or a key of attention.ATTENTION.
-        remat: recompute the blocks in the backward pass, which keeps one (b, n, d) tensor a block in memory.
+        remat: recompute the blocks in the backward pass, which keeps one (b, n, d) tensor per block in memory.
         rngs: source of the initialisation key (stream `params`).
 
     Raises:
         ValueError: heads do not divide the width, or patches do not divide the image.
 
     Source: timm `vit_*_patch16_224`; the classification head is left out, EffNet never uses it.
+
+    Example:
+        >>> vit = ViT(width=8, depth=1, heads=2, image_size=32, patch_size=16, rngs=nnx.Rngs(0))
+        >>> vit(jnp.ones((2, 32, 32, 3))).shape  # CLS and four patches
+        (2, 5, 8)
     """
 
     pooling = "cls"
@@ -155,7 +174,7 @@ class ViT(Backbone):
         self.patch_embed = (
             ConvStem(width, patch_size, dtype=dtype, rngs=rngs)
             if stem == "conv"
-            else nnx.Linear(3 * patch_size**2, width, kernel_init=dense_init, dtype=dtype, rngs=rngs)
+            else linear(3 * patch_size**2, width, dtype, rngs)
         )
         self.cls_token = nnx.Param(jax.random.normal(rngs.params(), (1, 1, width)) * 1e-6)
         self.pos_embed = nnx.Param(jax.random.normal(rngs.params(), (1, 1 + self.patches, width)) * POSITION_STD)
@@ -206,6 +225,10 @@ def resize_position_embeddings(
 
     Raises:
         ValueError: the patch rows do not form a square grid.
+
+    Example:
+        >>> resize_position_embeddings(jnp.ones((1, 5, 8)), image_size=48, patch_size=16).shape
+        (1, 10, 8)
     """
     cls, grid = embeddings[:, :1], embeddings[:, 1:]
     old, new = round(grid.shape[1] ** 0.5), image_size // patch_size

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from effnet_jax.config import Config, ModelConfig, TrsmConfig
+from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encoders import NO_EFFECT, Encoders, PairModule, read_model_config
 from effnet_jax.models.effnet import make_functional
@@ -61,7 +61,7 @@ def _read_pair_module(folder: Path, trsm: Mapping[str, Any], model: ModelConfig)
         config = TrsmConfig(**trsm)
     except TypeError as error:
         raise ValueError(f"{folder} describes a TRSM that this version does not know: {error}") from error
-    init = make_functional_trsm(Config(model=model, trsm=config)).init
+    init = make_functional_trsm(model, config).init
     like = jax.eval_shape(init, jax.random.key(0))
     return PairModule(config, jax.device_get(read_tree(folder / STATE, ("params", "trsm"), like)))
 

@@ -13,11 +13,11 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
-from effnet_jax.runtime.hosts import all_hosts, is_first, only_first, say_to_all
-from effnet_jax.storage.integrity import LISTING, damage, write_listing
 from effnet_jax.runs.choice import LAST, METRICS, Choice
 from effnet_jax.runs.saved import ABOUT, STATE, dotted, read_saved_metrics
 from effnet_jax.runs.state import TrainState
+from effnet_jax.runtime.hosts import all_hosts, is_first, only_first, say_to_all
+from effnet_jax.storage.integrity import LISTING, damage, write_listing
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Checkpoints:
         return None if found is None else found[1]
 
     def chosen(self, choice: Choice | str) -> tuple[str, int] | None:
-        """Give the rule and the step that a choice comes to, damaged checkpoints passed over; None where there is none."""
+        """Give the rule and the step that a choice comes to, damaged ones passed over; None where there is none."""
         resolved, steps = Choice.of(choice).resolve({step: self.metrics(step) for step in self.steps()})
         return next(((resolved.rule, step) for step in steps if self._is_whole(step)), None)
 

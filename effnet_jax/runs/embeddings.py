@@ -39,7 +39,9 @@ def evaluate_embeddings(
     if run is not None:
         refuse_foreign(run)
         if run.config_file.exists():
-            raise ConfigError(f"{run.folder} is the folder of a training run, whose results would be lost; give another.")
+            raise ConfigError(
+                f"{run.folder} is the folder of a training run, whose results would be lost; give another."
+            )
     given = read_embeddings(path)
     ranking = rank_gallery(given.sketches, given.photos, given.photo_index)
     note = f"Embeddings of {path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}."

@@ -70,7 +70,9 @@ def _is_config(content: Mapping[str, Any]) -> bool:
 
 def _is_report(content: Mapping[str, Any]) -> bool:
     results = content.get("results")
-    return isinstance(results, list) and all(isinstance(r, dict) and {"dataset", "queries"} <= r.keys() for r in results)
+    return isinstance(results, list) and all(
+        isinstance(r, dict) and {"dataset", "queries"} <= r.keys() for r in results
+    )
 
 
 def open_run(run: Run, config: Config, *, free_sections: tuple[str, ...] = FREE_SECTIONS) -> None:

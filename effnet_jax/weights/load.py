@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from effnet_jax.config import Config, ModelConfig
+from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_encoder, make_recycling
 from effnet_jax.models.encoder import Encoder
@@ -126,7 +126,7 @@ def load_encoder(
     return nnx.merge(graphdef, *jax.tree.map(jnp.asarray, (params, statistics))), pixels
 
 
-def load_trsm(path: str | Path, config: Config) -> Tree:
+def load_trsm(path: str | Path, model: ModelConfig, trsm: TrsmConfig) -> Tree:
     """Read the token module of the authors' stage 2 and its two heads, as parameters of our TRSM.
 
     Its second set of intra weights, which the authors' code never uses, is left out; the encoders of the same file are
@@ -134,10 +134,11 @@ def load_trsm(path: str | Path, config: Config) -> Tree:
 
     Args:
         path: checkpoint of the authors' stage 2 (.pth), or its tensors under the same names (.safetensors).
-        config: whose token width and embedding size the file must have; no file tells the heads, `trsm.heads` does.
+        model: whose token width and embedding size the file must have.
+        trsm: tells the heads, which no file does.
 
     Returns:
-        What `make_functional_trsm(config)` takes, as float32 NumPy arrays.
+        What `make_functional_trsm(model, trsm)` takes, as float32 NumPy arrays.
 
     Raises:
         WeightsError: no such tensors, or tensors that do not fit; all of them.
@@ -148,7 +149,7 @@ def load_trsm(path: str | Path, config: Config) -> Tree:
         own = {name: x for name, x in contents.tensors.items() if name.partition(".")[0] not in SIDES.values()}
         if not any(name in own for name in table):
             raise WeightsError(f"{path} ({contents.kind}) holds no TRSM of EffNet's authors: it has no tensor trsm.*.")
-        like = jax.eval_shape(make_functional_trsm(config).init, jax.random.key(0))
+        like = jax.eval_shape(make_functional_trsm(model, trsm).init, jax.random.key(0))
         source = f"{path} (the authors' names of TRSM)"
         return lay(contents.read(own), table, like, {}, source=source, ignored=lambda n: n.startswith(UNUSED_TRSM))[0]
 

@@ -7,7 +7,7 @@ from tiny import draw_pair, tiny_encoders, write_photos
 
 from effnet_jax.catalogue.build import build_catalogue
 from effnet_jax.catalogue.catalogue import Catalogue
-from effnet_jax.config import Config, TrsmConfig
+from effnet_jax.config import TrsmConfig
 from effnet_jax.data.preprocessing import resize
 from effnet_jax.encoders.encoders import PairModule, read_encoders
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
@@ -16,7 +16,7 @@ from effnet_jax.models.trsm import TRSM, make_functional_trsm
 @pytest.fixture(scope="module")
 def stage_2():
     encoders, config = tiny_encoders(), TrsmConfig(enabled=True, heads=2)
-    trsm = make_functional_trsm(Config(model=encoders.config, trsm=config))
+    trsm = make_functional_trsm(encoders.config, config)
     params = jax.tree.map(lambda x: np.asarray(x) * 4, jax.jit(trsm.init)(jax.random.key(3)))
     return dataclasses.replace(encoders, pair_module=PairModule(config, params)), trsm
 

@@ -54,6 +54,25 @@ def row_keys(n, seed=0):
 
 
 @pytest.mark.parametrize(
+    ("name", "epsilon"),
+    [
+        ("vit_tiny", 1e-6),
+        ("swin_tiny", 1e-5),
+        ("convnext_tiny", 1e-6),
+        ("resnet18", 1e-5),
+        ("resnet50", 1e-5),
+        ("inception_v3", 1e-3),
+    ],
+)
+def test_every_norm_has_the_epsilon_of_the_original(name, epsilon):
+    small = ModelConfig(**{"backbone": name, **SMALL.get(name, {})})
+    backbone = nnx.eval_shape(lambda: BACKBONES[name].build(small, nnx.Rngs(0)))
+    norms = [module for _, module in nnx.iter_modules(backbone) if isinstance(module, nnx.LayerNorm | BatchNorm)]
+    assert len(norms) > 4
+    assert {norm.epsilon for norm in norms} == {epsilon}
+
+
+@pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow if n.endswith(("small", "base")) else ()) for n in PUBLISHED]
 )
 def test_presets_have_the_published_sizes(name):

@@ -69,6 +69,11 @@ def test_dropout_belongs_to_the_row_and_is_off_without_keys(mstr):
     np.testing.assert_allclose(call(mstr, x[1:], keys[1:])[0], dropped[1:], atol=1e-5)
 
 
+def test_every_norm_has_the_epsilon_of_the_original(mstr):
+    norms = [module for _, module in nnx.iter_modules(mstr) if isinstance(module, nnx.LayerNorm)]
+    assert [norm.epsilon for norm in norms] == [1e-5] * 12
+
+
 def test_grids_and_widths_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match=r"16 x 16 patches must be a multiple of 14"):
         MSTR(48, 16, rngs=nnx.Rngs(0))

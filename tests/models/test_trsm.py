@@ -8,7 +8,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnet_jax.config import Config, ModelConfig, TrsmConfig
+from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
 
 
@@ -72,6 +72,59 @@ def test_dropout_needs_a_key_belongs_to_the_row_and_keeps_the_mean():
     np.testing.assert_allclose(mean, plain.photo_feature[0], atol=0.05)
 
 
+def plain_pair(trsm, photo, sketch, photo_key, sketch_key, pair_key):
+    """One pair in plain steps: keys and values of all tokens, biases included, then a mask on the CLS row of a map."""
+    width, k = photo.shape[1], trsm.heads
+
+    def drop(key, place, x):
+        kept = jax.random.bernoulli(jax.random.fold_in(key, place), 1 - trsm.dropout, x.shape)
+        return np.asarray(kept) * np.asarray(x) / (1 - trsm.dropout)
+
+    def affine(layer, x):
+        return np.asarray(x) @ np.asarray(layer.kernel[...]) + np.asarray(layer.bias[...])
+
+    def heads(x):
+        return x.reshape(*x.shape[:-1], k, width // k)
+
+    def cls_map(module, x, of):
+        query, key = heads(affine(module.query, x[0])), heads(affine(module.key, of))
+        logits = np.einsum("ke,nke->kn", query, key) / np.sqrt(width // k)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    def stream(weights, value, out, x, key, place):
+        y = np.einsum("kn,nke->ke", weights, heads(affine(value, x))).reshape(width) + x[0]
+        return drop(key, place, affine(out, y)) + y + x[0]
+
+    def alone(x, key, place):
+        weights = drop(key, place, cls_map(trsm.intra, x, x))
+        return stream(weights, trsm.intra.value, trsm.intra.out, x, key, place + 1)
+
+    photo, sketch = np.asarray(photo), np.asarray(sketch)
+    inter, weights = trsm.inter, drop(pair_key, 4, cls_map(trsm.inter, photo, sketch))
+    photo_inter = stream(weights, inter.photo_value, inter.photo_out, photo, pair_key, 5)
+    sketch_inter = stream(weights, inter.sketch_value, inter.sketch_out, sketch, pair_key, 6)
+    photo = affine(trsm.photo_proj, np.concatenate([alone(photo, photo_key, 0), photo_inter]))
+    sketch = affine(trsm.sketch_proj, np.concatenate([alone(sketch, sketch_key, 2), sketch_inter]))
+    return photo, sketch, affine(trsm.photo_head, photo), affine(trsm.sketch_head, sketch)
+
+
+def test_what_dropout_drops_equals_a_plain_computation_with_the_same_masks():
+    trsm = random_trsm(0, 8, 2, dropout=0.4)
+    photos, sketches = random_tokens(1, 3, 5, 8), random_tokens(2, 2, 5, 8)
+    keys = jax.random.split(jax.random.key(3), 2)
+    for i, pair in enumerate(zip(*trsm(photos[:2], sketches, keys), strict=True)):
+        for got, want in zip(pair, plain_pair(trsm, photos[i], sketches[i], keys[i], keys[i], keys[i]), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    photo_keys, sketch_keys = jax.random.split(jax.random.key(4), 3), jax.random.split(jax.random.key(5), 2)
+    pair_keys = jax.random.split(jax.random.key(6), (2, 3))
+    pairs = trsm.all_pairs(trsm.photo_part(photos, photo_keys), trsm.sketch_part(sketches, sketch_keys), pair_keys)
+    for i, j in np.ndindex(2, 3):
+        wanted = plain_pair(trsm, photos[j], sketches[i], photo_keys[j], sketch_keys[i], pair_keys[i, j])
+        for got, want in zip(pairs, wanted, strict=True):
+            np.testing.assert_allclose(got[i, j], want, rtol=1e-4, atol=1e-5)
+
+
 def test_one_mask_serves_both_streams():
     """With values equal to one and no other path, both streams read the same dropped attention."""
     trsm = random_trsm(0, 4, 1, dropout=0.5)
@@ -90,8 +143,7 @@ def test_one_mask_serves_both_streams():
 
 
 def test_pure_functions_fit_the_encoders_and_bad_sizes_are_refused():
-    config = Config(model=ModelConfig(backbone="vit_tiny", embedding_size=5), trsm=TrsmConfig(heads=4))
-    trsm = make_functional_trsm(config)
+    trsm = make_functional_trsm(ModelConfig(backbone="vit_tiny", embedding_size=5), TrsmConfig(heads=4))
     params = trsm.init(jax.random.key(0))
     assert params["photo_proj"]["kernel"].shape == (384, 192)
     assert params["sketch_head"]["kernel"].shape == (192, 5)

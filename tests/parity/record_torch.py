@@ -21,6 +21,8 @@ for operator in ("nms", "qnms"):
 import timm  # noqa: E402
 import torchvision  # noqa: E402
 
+SWIN = {"img_size": 128, "window_size": 3, "embed_dim": 12, "depths": (2, 2, 2, 2), "num_heads": (3, 6, 12, 24)}
+CONVNEXT = {"dims": (8, 16, 32, 64), "depths": (1, 1, 2, 1)}
 FEATURES = {  # golden: library, name, image size, arguments, pooling, training mode too
     "torch_swin_tiny_224": ("timm", "swin_tiny_patch4_window7_224", 224, {}, "mean"),
     "torch_swin_tiny_256": ("timm", "swin_tiny_patch4_window7_224", 256, {"img_size": 256, "window_size": 7}, "mean"),
@@ -30,6 +32,8 @@ FEATURES = {  # golden: library, name, image size, arguments, pooling, training 
     "torch_convnext_small_64": ("timm", "convnext_small", 64, {}, "mean"),
     "torch_convnext_base_64": ("timm", "convnext_base", 64, {}, "mean"),
     "torch_resnet18_96": ("torchvision", "resnet18", 96, {}, "max"),
+    "torch_swin_narrow_128": ("timm", "swin_tiny_patch4_window7_224", 128, SWIN, "mean"),
+    "torch_convnext_narrow_70": ("timm", "convnext_tiny", 70, CONVNEXT, "mean"),
     "torch_resnet50_65": ("torchvision", "resnet50", 65, {}, "max"),
 }
 BATCH_NORMED = {"torch_resnet18_train": ("resnet18", 96), "torch_resnet50_train": ("resnet50", 96),

@@ -8,8 +8,7 @@ from flax import nnx
 from goldens import assert_close, encoder_params, load, mstr_params, nhwc, under
 from recipe import fill, tokens
 
-from effnet_jax import make_functional
-from effnet_jax.config import ModelConfig
+from effnet_jax import Encoder, ViT
 from effnet_jax.models.mstr import MSTR, published_target
 from effnet_jax.weights.names.published_names import effnet_mstr
 from effnet_jax.weights.names.targets import to_ours
@@ -37,7 +36,6 @@ def test_the_target_matrix():
         published_target(7)
 
 
-@pytest.mark.slow
 def test_outputs_and_all_gradients(golden):
     arrays, params, call, recycle = golden
 
@@ -46,10 +44,10 @@ def test_outputs_and_all_gradients(golden):
         return jnp.sum(final * arrays["in/cot"]) + jnp.mean(decorrelation), (final, decorrelation)
 
     x = jnp.asarray(arrays["in/tokens"])
-    gradients, (final, decorrelation) = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, x)
+    gradients, (final, decorrelation) = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(params, x)
     assert_close(final, arrays["out/final"], 1e-5)
     assert_close(np.mean(decorrelation), arrays["f64/decorrelation"], 1e-6)
-    _, middle, coarse = recycle(params, x[:, 1:])
+    _, middle, coarse = jax.jit(recycle)(params, x[:, 1:])
     assert_close(middle, arrays["out/scale2_tokens"], 1e-5)
     assert_close(coarse, arrays["out/scale7_tokens"], 1e-5)
     assert_close(gradients[1], arrays["gin/tokens"], 5e-5)
@@ -65,6 +63,7 @@ def test_outputs_and_all_gradients(golden):
 def test_the_published_scores_depend_on_the_batch(golden):
     arrays, params, call, _ = golden
     x = jnp.asarray(arrays["in/tokens"])
+    call = jax.jit(call)
     alone = jnp.concatenate([call(params, x[i : i + 1])[0] for i in range(3)])
     assert_close(alone, arrays["out/final_each_sample_alone"], 1e-5)
     assert_close(call(params, x[:2])[0], arrays["out/final_first_two_only"], 1e-5)
@@ -80,20 +79,23 @@ def test_the_published_width():
     assert_close(np.mean(decorrelation), arrays["out/decorrelation"], 1e-6)
 
 
-def test_inside_the_encoder():
+def test_the_encoders_head_sees_the_recycled_tokens_and_its_feature_stays_the_cls_token():
     arrays, meta = load("arnet_encoder")
     images, _ = load("arnet_encoder_inputs")
     c, weights = meta["config"], under(arrays, "w/")
-    model = make_functional(
-        ModelConfig(width=c["dim"], depth=c["depth"], heads=c["heads"], embedding_size=c["classes"])
-    )
-    encoder = encoder_params(weights)
+
+    def build():
+        rngs = nnx.Rngs(params=jax.random.key(0))
+        vit = ViT(width=c["dim"], depth=c["depth"], heads=c["heads"], rngs=rngs)
+        mstr = MSTR(c["dim"], 14, hidden=c["ffn"], as_published=True, rngs=rngs)
+        return Encoder(vit, embedding_size=c["classes"], recycling=mstr, rngs=rngs)
+
+    graphdef = nnx.split(nnx.eval_shape(build))[0]
+    params = encoder_params(weights) | {"recycling": mstr_params(weights)}
     pixels = nhwc(images["in/image"].astype(np.float32) / np.float32(255))
-    encoding = model.encode_photos({"photo_encoder": encoder, "sketch_encoder": encoder}, pixels)
+    encoding = jax.jit(lambda params, images: nnx.merge(graphdef, params)(images))(params, pixels)
     assert_close(encoding.tokens[:, 0], arrays["out/vit_feat_cls"], 1e-5)
     assert_close(encoding.tokens[:, 1:9], arrays["out/vit_feat_patches_first8"], 1e-5)
-    call, _ = functional(c["dim"], c["ffn"])
-    final, decorrelation = call(mstr_params(weights), encoding.tokens)
-    head = encoder["head"]
-    assert_close(final @ head["kernel"] + head["bias"], arrays["out/mlp_feat"], 1e-5)
-    assert_close(np.mean(decorrelation), arrays["out/decorrelation"], 1e-6)
+    assert_close(encoding.feature, arrays["out/vit_feat_cls"], 1e-5)
+    assert_close(encoding.embedding, arrays["out/mlp_feat"], 1e-5)
+    assert_close(np.mean(encoding.decorrelation), arrays["out/decorrelation"], 1e-6)

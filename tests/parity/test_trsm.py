@@ -29,7 +29,7 @@ def functional(width, heads, z=8, **loss):
         trsm=TrsmConfig(heads=heads, dropout=0.0, **{k: loss.pop(k) for k in ("loss_terms",) if k in loss}),
         loss=LossConfig(same_photo_negatives=True, **loss),
     )
-    return config, make_functional_trsm(config)
+    return config, make_functional_trsm(config.model, config.trsm)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_cls_rows_and_all_gradients(module, form):
         return jnp.sum(first * arrays["in/cot1"]) + jnp.sum(second * arrays["in/cot2"]), (first, second)
 
     inputs = params, arrays["in/x1"], arrays["in/x2"]
-    gradients, (first, second) = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(*inputs)
+    gradients, (first, second) = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(*inputs)
     assert_close(first, arrays["out/cls1"], 1e-5)
     assert_close(second, arrays["out/cls2"], 1e-5)
     assert_close(gradients[1], arrays["gin/x1"], 5e-5, "photo tokens")
@@ -125,17 +125,32 @@ def test_outputs_terms_and_both_totals(stage_two, loss_terms):
     assert_close(total, arrays[f"out/{name}"], 1e-5)
 
 
-@pytest.mark.parametrize("rate", ["6e-07", "0.001"])
-def test_three_adam_steps_on_one_batch(stage_two, rate):
-    arrays, meta, batch, params = stage_two
-    c = meta["config"]
+@pytest.fixture(scope="module")
+def differentiate(stage_two):
+    """The published objective as it is trained: (params, batch, key) -> ((loss, (terms, statistics)), gradient)."""
+    c = stage_two[1]["config"]
     config, trsm = functional(c["dim"], c["theads"], c["classes"], loss_terms="published")
-    objective = jax.jit(jax.value_and_grad(make_trsm_objective(config, trsm), has_aux=True))
+    return jax.jit(jax.value_and_grad(make_trsm_objective(config, trsm), has_aux=True))
+
+
+def test_all_gradients_of_the_objective_that_is_trained(stage_two, differentiate):
+    arrays, _, batch, params = stage_two
+    _, gradient = differentiate({"trsm": params}, {}, batch, jax.random.key(0))
+    wanted = trsm_params(under(arrays, "g/"))
+    assert len(jax.tree.leaves(wanted)) == 28
+    assert np.abs(wanted["photo_head"]["kernel"]).max() > 0  # recorded, not filled in
+    for (path, got), want in zip(jax.tree.leaves_with_path(gradient["trsm"]), jax.tree.leaves(wanted), strict=True):
+        assert_close(got, want, 5e-5, jax.tree_util.keystr(path))
+
+
+@pytest.mark.parametrize("rate", ["6e-07", "0.001"])
+def test_three_adam_steps_on_one_batch(stage_two, differentiate, rate):
+    arrays, _, batch, params = stage_two
     optimizer = make_optimizer(OptimConfig(learning_rate=float(rate)), total_steps=3)
     now = {"trsm": params}
     state, rows = optimizer.init(now), []
     for _ in range(3):
-        (loss, (terms, _)), gradient = objective(now, {}, batch, jax.random.key(0))
+        (loss, (terms, _)), gradient = differentiate(now, {}, batch, jax.random.key(0))
         rows.append([*(float(terms[t]) for t in TERMS), float(loss)])
         updates, state = optimizer.update(gradient, state, now)
         now = optax.apply_updates(now, updates)

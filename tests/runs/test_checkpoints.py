@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from effnet_jax.runtime.sharding import make_mesh, replicated
 from effnet_jax.runs.checkpoints import CheckpointError, Checkpoints
 from effnet_jax.runs.choice import METRICS, ON_TEST, ON_VALIDATION
 from effnet_jax.runs.saved import abstract
 from effnet_jax.runs.state import TrainState
+from effnet_jax.runtime.sharding import make_mesh, replicated
 
 # where reading or writing fails, orbax's threads leave coroutines and callbacks behind that fail once more
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -27,7 +27,9 @@ def test_the_encoders_are_those_that_were_evaluated(trained):
 
 
 def test_best_is_chosen_on_validation_and_a_step_can_be_given(trained):
-    steps = {int(p.name): read_saved_metrics(p)["eval/validation/mrr"] for p in (trained / "checkpoints").glob("[0-9]*")}
+    steps = {
+        int(p.name): read_saved_metrics(p)["eval/validation/mrr"] for p in (trained / "checkpoints").glob("[0-9]*")
+    }
     best = Run(trained).checkpoint("best")
     assert steps[best.step] == max(steps.values())
     assert best.selection.startswith("best on validation")
@@ -115,7 +117,7 @@ def test_the_folder_of_a_run_is_read_whole(trained):
 def test_what_was_not_measured_cannot_be_chosen(trained):
     with pytest.raises(ValueError, match=r"measured no checkpoint on the test set; .*eval\.best_on_test"):
         Run(trained).checkpoint("best_on_test")
-    with pytest.raises(ValueError, match="has no checkpoint '999'; give best, .*, or one of the steps"):
+    with pytest.raises(ValueError, match=r"has no checkpoint '999'; give best, .*, or one of the steps"):
         Run(trained).checkpoint(999)
 
 

@@ -7,10 +7,10 @@ from effnet_jax import make_functional
 from effnet_jax.config import Config, LossConfig, ModelConfig
 from effnet_jax.models.presets import BACKBONES
 from effnet_jax.models.trsm import make_functional_trsm
-from effnet_jax.stages.alignment.alignment_objective import init_variables
-from effnet_jax.training.optim import make_optimizer
 from effnet_jax.runs.state import make_state
+from effnet_jax.stages.alignment.alignment_objective import init_variables
 from effnet_jax.stages.trsm.trsm_objective import init_trsm_variables
+from effnet_jax.training.optim import make_optimizer
 
 LEARNED = Config(loss=LossConfig(learn_temperature=True))
 
@@ -31,5 +31,5 @@ def test_encoders(name):
 
 
 def test_trsm():
-    trsm = make_functional_trsm(LEARNED)
+    trsm = make_functional_trsm(LEARNED.model, LEARNED.trsm)
     assert weakly_typed(lambda: init_trsm_variables(trsm, LEARNED, jax.random.key(0))) == []

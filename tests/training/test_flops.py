@@ -62,7 +62,7 @@ def test_stage_two_by_hand():
     b, k, n, d, z = 16, 16, 197, 384, 64
     model = ModelConfig(backbone="vit_small", depth=1, embedding_size=z)
     config = Config(model=model, train=TrainConfig(batch_size=b), trsm=TrsmConfig(heads=k))
-    trsm = make_functional_trsm(config)
+    trsm = make_functional_trsm(config.model, config.trsm)
     views_held = trsm_step_flops(config, trsm, encoded=0)
     assert views_held == pytest.approx(2 * 2 * b * (51 * d * d + 14 * k * n * d + 6 * d * z), rel=0.03)
     images = trsm_step_flops(config, trsm, encoded=2) - views_held

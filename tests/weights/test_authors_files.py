@@ -56,8 +56,8 @@ def test_a_file_of_stage_2_gives_the_recorded_outputs_of_both_encoders_and_trsm(
     for domain, short in (("photo", "img"), ("sketch", "skt")):
         encoder, _ = load_encoder(path, domain=domain, heads=c["heads"])
         tokens.append(jax.jit(encoder)(pixels(images[f"in/{short}_anchor"])).tokens)
-    params, trsm = load_trsm(path, config), make_functional_trsm(config)
-    jax.tree.map(np.testing.assert_array_equal, params, load_trsm(other, config))
+    params, trsm = load_trsm(path, config.model, config.trsm), make_functional_trsm(config.model, config.trsm)
+    jax.tree.map(np.testing.assert_array_equal, params, load_trsm(other, config.model, config.trsm))
     like = jax.eval_shape(trsm.init, jax.random.key(0))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), params) == jax.tree.map(lambda x: (x.shape, x.dtype), like)
     pair = jax.jit(trsm.call(TRSM.__call__))(params, *tokens)
@@ -70,17 +70,17 @@ def test_trsm_that_does_not_fit_is_refused_with_every_tensor(stage_2, tmp_path):
     changed = {name: x for name, x in weights.items() if name != "trsm.proj1.bias"}
     changed |= {"trsm.more.weight": zeros(2, 2), "img_mlp_head.weight": zeros(7, 48)}
     with pytest.raises(WeightsError) as caught:
-        load_trsm(write(tmp_path / "w.pth", changed), config)
+        load_trsm(write(tmp_path / "w.pth", changed), config.model, config.trsm)
     assert str(caught.value).splitlines()[1:] == [
         "  missing: trsm.proj1.bias",
         "  unexpected: trsm.more.weight",
         "  misshapen: img_mlp_head.weight is (7, 48), the model needs (32, 48)",
     ]
     with pytest.raises(WeightsError, match=r"stage1\.pth \(PyTorch file\) holds no TRSM of EffNet's authors"):
-        load_trsm(FILES / "stage1.pth", config)
+        load_trsm(FILES / "stage1.pth", config.model, config.trsm)
     (tmp_path / "w.pth").write_bytes(b"")
     with pytest.raises(WeightsError, match="neither a PyTorch file nor"):
-        load_trsm(tmp_path / "w.pth", config)
+        load_trsm(tmp_path / "w.pth", config.model, config.trsm)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Int
 
-from effnet_jax.models.trsm import TRSM, FunctionalTRSM, pair_map, wide_dtype
+from effnet_jax.models.trsm import TRSM, FunctionalTRSM
+from effnet_jax.models.trsm_attention import pair_map, wide_dtype
 from effnet_jax.runtime.hosts import all_hosts
 from effnet_jax.runtime.memory import free_memory
 from effnet_jax.runtime.progress import track

@@ -37,7 +37,7 @@ class TrsmStage(Stage):
 
     def __init__(self, experiment: Experiment):
         super().__init__(experiment)
-        self._trsm = make_functional_trsm(self.config)
+        self._trsm = make_functional_trsm(self.config.model, self.config.trsm)
         self._frozen = frozen_encoders(experiment)
         self._program = experiment.encode_program(tokens=self.config.model.dtype)
         self._tokens: dict[str, tuple[EncodedTokens, EncodedTokens]] = {}

@@ -8,7 +8,7 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnet_jax.config import Config, ModelConfig, TrsmConfig
+from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.trsm import pair_scoring
@@ -16,9 +16,7 @@ from effnet_jax.stages.trsm.pair_scoring import PairScorer, fold_matrices, fold_
 from effnet_jax.stages.trsm.published_protocol import paired_scores
 
 WIDTH, HEADS, Z, N = 8, 2, 6, 5
-TRSM_ = make_functional_trsm(
-    Config(model=ModelConfig(width=WIDTH, embedding_size=Z, precision="highest"), trsm=TrsmConfig(heads=HEADS))
-)
+TRSM_ = make_functional_trsm(ModelConfig(width=WIDTH, embedding_size=Z, precision="highest"), TrsmConfig(heads=HEADS))
 
 
 def random_params(init, seed, dtype=jnp.float32):

@@ -26,7 +26,7 @@ def make_batch(b=5, n=4, groups=None):
 
 
 def run(config, batch, key=0):
-    trsm = make_functional_trsm(config)
+    trsm = make_functional_trsm(config.model, config.trsm)
     params = init_trsm_variables(trsm, config, jax.random.key(1)).params
     loss, (terms, _) = make_trsm_objective(config, trsm)(params, {}, batch, jax.random.key(key))
     return loss, terms
@@ -69,7 +69,7 @@ def test_loss_terms_switch():
 def test_all_pairs_scores_what_retrieval_scores():
     batch = make_batch(groups=[0, 1, 1, 2, 3])
     config = with_trsm(pairing="all_pairs")
-    trsm = make_functional_trsm(config)
+    trsm = make_functional_trsm(config.model, config.trsm)
     params = init_trsm_variables(trsm, config, jax.random.key(1)).params
     _, (terms, _) = make_trsm_objective(config, trsm)(params, {}, batch, jax.random.key(0))
     scores = np.empty((5, 5))

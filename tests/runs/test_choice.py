@@ -1,0 +1,50 @@
+"""Which checkpoint is meant: the same answer for everybody who asks."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from effnet_jax.runs.choice import BEST, LAST, METRICS, ON_TEST, ON_VALIDATION, STEP, Choice
+
+MRR, ACCURACY = METRICS[ON_VALIDATION], METRICS[ON_TEST]
+MEASURED = {10: {MRR: 40.0}, 20: {MRR: 60.0, ACCURACY: 30.0}, 30: {MRR: 60.0}, 40: {}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule", "steps"),
+    [
+        ("last", LAST, [40, 30, 20, 10]),
+        (
+            "best",
+            ON_VALIDATION,
+            [30, 20, 10],
+        ),  # of equal ones the later; damaged ones are passed over
+        ("best_on_validation", ON_VALIDATION, [30, 20, 10]),
+        ("best_on_test", ON_TEST, [20]),
+        ("20", STEP, [20]),
+        (20, STEP, [20]),
+        (21, STEP, []),
+    ],
+)
+def test_each_choice_comes_to_its_checkpoint(asked, rule, steps):
+    choice, found = Choice.of(asked).resolve(MEASURED)
+    assert (choice.rule, found) == (rule, steps)
+
+
+def test_best_is_the_last_where_nothing_was_held_out_and_says_so():
+    choice, found = Choice.of(BEST).resolve({1: {}, 2: {ACCURACY: 9.0}})
+    assert (choice, found) == (Choice(LAST), [2, 1])
+
+
+@pytest.mark.parametrize("nonsense", ["worst", "", "-3", -3, 2.5, True, None])
+def test_anything_else_is_refused_with_what_there_is(nonsense):
+    with pytest.raises(ValueError, match="choose best, last, best_on_validation, best_on_test, or a step"):
+        Choice.of(nonsense)
+
+
+@given(st.dictionaries(st.integers(0, 50), st.dictionaries(st.sampled_from([MRR, ACCURACY]), st.floats(0, 100))))
+def test_no_measured_checkpoint_is_better_than_the_chosen_one(measured):
+    for rule, name in METRICS.items():
+        _, found = Choice(rule).resolve(measured)
+        assert sorted(found) == sorted(step for step in measured if name in measured[step])
+        assert all(measured[found[0]][name] >= measured[step][name] for step in found)
