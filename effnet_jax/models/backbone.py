@@ -80,6 +80,10 @@ def check_size(name: str, image_size: int, *, least: int, multiple: int = 1) -> 
         ValueError: with the sizes that it can.
 
     Example:
+        >>> check_size("Swin", 224, least=32, multiple=32) is None
+        True
+
+    Example:
         >>> check_size("VGG16", 224, least=32)  # 16 would raise
     """
     if problem := size_problem(name, image_size, least=least, multiple=multiple):
@@ -91,6 +95,11 @@ def check_images(name: str, images: Float[Array, "b h w 3"], image_size: int) ->
 
     Raises:
         ValueError: with both sizes.
+
+    Example:
+        >>> from jax.numpy import zeros
+        >>> check_images("ViT", zeros((2, 224, 224, 3)), 224) is None
+        True
 
     Example:
         >>> import jax.numpy as jnp

@@ -134,7 +134,13 @@ def make_encoder(config: ModelConfig, *, rngs: nnx.Rngs) -> Encoder:
 
 
 def make_recycling(config: ModelConfig, *, rngs: nnx.Rngs) -> MSTR:
-    """Build the token recycling that fits the encoders of a configuration."""
+    """Build the token recycling that fits the encoders of a configuration.
+
+    Example:
+        >>> recycling = make_recycling(ModelConfig(backbone="vit_tiny", recycling_hidden=8), rngs=nnx.Rngs(0))
+        >>> recycling(jnp.ones((2, 197, 192)))[0].shape
+        (2, 192)
+    """
     return MSTR(
         preset_of(config).width,
         config.image_size // config.patch_size,

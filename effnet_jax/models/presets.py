@@ -53,7 +53,12 @@ class Preset(NamedTuple):
 
 
 def preset_of(config: ModelConfig) -> Preset:
-    """Give the preset that a configuration names, with the sizes that it asks for in place of the published ones."""
+    """Give the preset that a configuration names, with the sizes that it asks for in place of the published ones.
+
+    Example:
+        >>> preset_of(ModelConfig(backbone="swin_tiny", depth=1)).depths
+        (1, 1, 1, 1)
+    """
     preset = BACKBONES[config.backbone]
     return preset._replace(
         width=config.width or preset.width,
@@ -63,7 +68,13 @@ def preset_of(config: ModelConfig) -> Preset:
 
 
 def build_backbone(config: ModelConfig, *, rngs: nnx.Rngs) -> Backbone:
-    """Build the backbone of a configuration."""
+    """Build the backbone of a configuration.
+
+    Example:
+        >>> config = ModelConfig(backbone="resnet18", width=4, depth=1, image_size=32)
+        >>> build_backbone(config, rngs=nnx.Rngs(0)).width
+        32
+    """
     preset = preset_of(config)
     return preset.build(config, preset, image_size=config.image_size, dtype=jnp.dtype(config.dtype), rngs=rngs)
 
@@ -139,7 +150,12 @@ BACKBONES: dict[str, Preset] = {
 
 
 def describe_attention(config: ModelConfig) -> str:
-    """Say which attention a ViT takes, and why; "" for other backbones."""
+    """Say which attention a ViT takes, and why; "" for other backbones.
+
+    Example:
+        >>> describe_attention(ModelConfig(attention="xla"))
+        'attention: xla (as configured)'
+    """
     preset = preset_of(config)
     if preset.family != "vit":
         return ""

@@ -38,7 +38,12 @@ def depths_of(backbone: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def nest(flat: Mapping[Path, Any]) -> dict:
-    """Turn paths into a nested dict."""
+    """Turn paths into a nested dict.
+
+    Example:
+        >>> nest({("blocks", 0, "scale"): 1, ("head",): 2})
+        {'blocks': {0: {'scale': 1}}, 'head': 2}
+    """
     tree: dict = {}
     for path, value in flat.items():
         node = tree
@@ -49,7 +54,12 @@ def nest(flat: Mapping[Path, Any]) -> dict:
 
 
 def flatten(tree: Mapping[Any, Any]) -> dict[Path, Any]:
-    """Turn a nested dict into paths; undoes `nest`, but for dicts without anything in them, which vanish."""
+    """Turn a nested dict into paths; undoes `nest`, but for dicts without anything in them, which vanish.
+
+    Example:
+        >>> flatten({"blocks": {0: {"scale": 1}}, "head": 2})
+        {('blocks', 0, 'scale'): 1, ('head',): 2}
+    """
     flat: dict[Path, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
