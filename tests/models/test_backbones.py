@@ -15,7 +15,7 @@ from effnet_jax.models.depthwise import _grouped, depthwise
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.inception import InceptionV3
 from effnet_jax.models.layers import BatchNorm, drop_path, drop_path_rates
-from effnet_jax.models.presets import BACKBONES
+from effnet_jax.models.presets import BACKBONES, build_backbone
 from effnet_jax.models.swin import displacements, neighbours
 
 SMALL = {
@@ -66,7 +66,7 @@ def row_keys(n, seed=0):
 )
 def test_every_norm_has_the_epsilon_of_the_original(name, epsilon):
     small = ModelConfig(**{"backbone": name, **SMALL.get(name, {})})
-    backbone = nnx.eval_shape(lambda: BACKBONES[name].build(small, nnx.Rngs(0)))
+    backbone = nnx.eval_shape(lambda: build_backbone(small, rngs=nnx.Rngs(0)))
     norms = [module for _, module in nnx.iter_modules(backbone) if isinstance(module, nnx.LayerNorm | BatchNorm)]
     assert len(norms) > 4
     assert {norm.epsilon for norm in norms} == {epsilon}
