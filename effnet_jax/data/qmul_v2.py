@@ -73,21 +73,16 @@ def _jobs(parts: QmulArchive) -> tuple[list[tuple[PurePosixPath, str]], list[str
     jobs, without_photo = [], []
     for split in SPLITS:
         sketch_folder, photo_folder = FOLDERS[split]
-        ids = {name for name in parts.lists["photo", split] if name in parts.photos}
+        listed = set(parts.lists["photo", split])
+        ids = listed & parts.photos.keys()
         if split == "train":
             ids -= set(parts.lists["photo", "test"])
         jobs += [(parts.photos[name], f"{photo_folder}/{name}") for name in sorted(ids)]
-        jobs += [
-            (parts.sketches[name], f"{sketch_folder}/{name}")
-            for name in parts.lists["sketch", split]
-            if name in parts.sketches and photo_of(name) in ids
-        ]
-        left_out = set(parts.lists["photo", split]) - ids
-        without_photo += [
-            f"sketch whose photo is left out: {name} ({split})"
-            for name in parts.lists["sketch", split]
-            if name in parts.sketches and photo_of(name) in left_out
-        ]
+        for name in parts.lists["sketch", split]:
+            if name in parts.sketches and photo_of(name) in ids:
+                jobs.append((parts.sketches[name], f"{sketch_folder}/{name}"))
+            elif name in parts.sketches and photo_of(name) in listed:
+                without_photo.append(f"sketch whose photo is left out: {name} ({split})")
     return jobs, without_photo
 
 
