@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -160,12 +161,13 @@ def cached_images(
 
 
 def _choose_mode(shapes: Mapping[tuple[Role, int], tuple[int, ...]], store: cache_files.Store | None) -> str:
-    if sum(map(cache_files.size_in_bytes, shapes.values())) <= memory.free_memory() // 4:
+    """Choose by the free memory and the free space; pixels are a byte a value."""
+    if sum(map(math.prod, shapes.values())) <= memory.free_memory() // 4:
         return "ram"
     if store is None:
         return "none"
     missing = [shape for key, shape in shapes.items() if store.open(key, shape) is None]
-    return "disk" if sum(map(cache_files.size_in_bytes, missing)) <= store.free_space() // 2 else "none"
+    return "disk" if sum(map(math.prod, missing)) <= store.free_space() // 2 else "none"
 
 
 def _ids(split: Split, role: Role) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import shutil
 import uuid
@@ -106,11 +105,6 @@ class Store:
         finally:
             for part in parts.values():
                 part.unlink(missing_ok=True)
-
-
-def size_in_bytes(shape: tuple[int, ...]) -> int:
-    """Bytes of an 8-bit array."""
-    return math.prod(shape)
 
 
 def _reserve(path: Path) -> None:

@@ -97,9 +97,8 @@ def rgb_of_pillow(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
         DecodeError: its file is damaged, or its mode has no RGB.
     """
     try:
-        if image.mode == "I" and np.max(np.asarray(image), initial=0) <= 255:
-            return np.array(_upright(image.convert("RGB"), _orientation(image)))
-        return np.array(_upright(_flatten(image), _orientation(image)))
+        grey = image.mode == "I" and np.max(np.asarray(image), initial=0) <= 255
+        return np.array(_upright(image.convert("RGB") if grey else _flatten(image), _orientation(image)))
     except MemoryError:
         raise
     except Exception as error:  # a file that Pillow opened is read only here, see _with_pillow
@@ -212,8 +211,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    method = _UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:

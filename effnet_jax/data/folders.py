@@ -8,7 +8,7 @@ because a sketch that is lost without a word changes every score.
 """
 
 import hashlib
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,9 +86,9 @@ def split_names(root: Path, problems: Problems) -> list[str]:
     wanted = [name for name, folders in FOLDERS.items() if name == "train" or any((root / f).is_dir() for f in folders)]
     missing = [root / folder for name in wanted for folder in FOLDERS[name] if not (root / folder).is_dir()]
     if missing:
-        present = sorted(entry.name for entry in root.iterdir()) if root.is_dir() else None
         detail = "the whole folder is missing"
-        if present is not None:
+        if root.is_dir():
+            present = sorted(entry.name for entry in root.iterdir())
             detail = f"{shown_path(root)} holds {', '.join(present[:8]) or 'nothing'}"
         for path in missing:
             problems.add("missing", path, detail if path == missing[0] else "")  # it is about the folder above
@@ -123,12 +123,9 @@ def split_sketch_name(stem: str) -> tuple[str, str]:
         ValueError: "no underscore", "empty id" or "empty tag".
     """
     photo_id, underscore, tag = stem.rpartition("_")
-    if not underscore:
-        raise ValueError("no underscore")
-    if not photo_id:
-        raise ValueError("empty id")
-    if not tag:
-        raise ValueError("empty tag")
+    for part, fault in ((underscore, "no underscore"), (photo_id, "empty id"), (tag, "empty tag")):
+        if not part:
+            raise ValueError(fault)
     return photo_id, tag
 
 
@@ -203,11 +200,7 @@ def split_hash(lines: Iterable[str]) -> str:
 
 
 def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return name.encode(errors="ignore").decode() == name
 
 
 def _pair(name: str, root: Path, tag: str | None, problems: Problems) -> FolderSplit:
@@ -238,13 +231,10 @@ def _pair(name: str, root: Path, tag: str | None, problems: Problems) -> FolderS
 
 
 def _report_repeated(cause: str, named: Sequence[tuple[str, Path]], problems: Problems) -> None:
-    by_id = defaultdict(list)
+    times = Counter(file_id for file_id, _ in named)
     for file_id, path in named:
-        by_id[file_id].append(path)
-    for paths in by_id.values():
-        if len(paths) > 1:
-            for path in paths:
-                problems.add(cause, path)
+        if times[file_id] > 1:
+            problems.add(cause, path)
 
 
 def _read_files(splits: dict[str, FolderSplit], check_images: bool, problems: Problems) -> dict[str, FolderSplit]:

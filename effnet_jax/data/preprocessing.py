@@ -35,7 +35,7 @@ class Preprocessing:
 
     def __post_init__(self):
         problems = []
-        if not _is_int(self.image_size) or self.image_size < 1:
+        if type(self.image_size) is not int or self.image_size < 1:
             problems.append(f"image_size={self.image_size!r} must be a whole number above 0")
         for name in ("mean", "std"):
             values = getattr(self, name)
@@ -121,10 +121,6 @@ def standardise(scaled: Float32[Any, "*b h w 3"], preprocessing: Preprocessing) 
     if any(std != 1 for std in preprocessing.std):
         scaled = scaled / np.asarray(preprocessing.std, np.float32)
     return scaled
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:

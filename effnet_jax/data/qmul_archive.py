@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from effnet_jax.data.folders import EXTENSIONS, is_picture_name, split_sketch_name
@@ -59,21 +60,18 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[Files]:
         with _whole(path):
             opened = zipfile.ZipFile(path)
         with opened:
-
-            def reader(entry: zipfile.ZipInfo) -> Callable[[], bytes]:
-                def read() -> bytes:
-                    with _whole(path):
-                        return opened.read(entry)
-
-                return read
-
             entries = [entry for entry in opened.infolist() if not entry.is_dir()]
-            named = {PurePosixPath(entry.filename.replace("\\", "/")): reader(entry) for entry in entries}
-            yield {name: read for name, read in named.items() if _wanted(name)}
+            named = {PurePosixPath(entry.filename.replace("\\", "/")): entry for entry in entries}
+            yield {name: partial(_read, path, opened, entry) for name, entry in named.items() if _wanted(name)}
     elif path.exists():
         raise DataError(f"{path} is no folder and no whole zip file; fetch it again, or unpack it and name the folder")
     else:
         raise DataError(f"{path} does not exist")
+
+
+def _read(path: Path, opened: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    with _whole(path):
+        return opened.read(entry)
 
 
 @contextmanager
@@ -91,24 +89,22 @@ def find_parts(files: Files) -> QmulArchive:
         DataError: a part is missing altogether.
     """
     lists, found = _find_lists(files)
-    pictures = {
-        suffix: _by_folder(files, suffixes) for suffix, suffixes in (("svg", (".svg",)), ("raster", EXTENSIONS))
-    }
+    drawings, rasters = _by_folder(files, (".svg",)), _by_folder(files, EXTENSIONS)
     photo_names = {name for split in SPLITS for name in lists["photo", split]}
-    photo_folder, photos = _best_folder(pictures["raster"], photo_names)
+    photo_folder, photos = _best_folder(rasters, photo_names)
     ids = {split: set(lists["photo", split]) for split in SPLITS}
     if ("sketch", "train") in lists:
         sketch_names = {name for split in SPLITS for name in lists["sketch", split]}
     else:
-        stems = {stem for kind in pictures.values() for folder in kind.values() for stem in folder}
+        stems = {stem for folder in (*drawings.values(), *rasters.values()) for stem in folder}
         sketch_names = {stem for stem in stems - photo_names if photo_of(stem) in photo_names}
         for split in SPLITS:
             lists["sketch", split] = sorted(stem for stem in sketch_names if photo_of(stem) in ids[split])
         found.append("sketches divided like their photos, since there are no lists of sketches")
-    sketch_folder, sketches = _best_folder(pictures["svg"], sketch_names)
+    sketch_folder, sketches = _best_folder(drawings, sketch_names)
     if not sketches:
-        rasters = {folder: stems for folder, stems in pictures["raster"].items() if folder != photo_folder}
-        sketch_folder, sketches = _best_folder(rasters, sketch_names)
+        others = {folder: stems for folder, stems in rasters.items() if folder != photo_folder}
+        sketch_folder, sketches = _best_folder(others, sketch_names)
     for what, folder, kept in (("photos", photo_folder, photos), ("sketches", sketch_folder, sketches)):
         if not kept:
             raise DataError(f"no {what} of the lists are in the archive; it holds {_overview(files)}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from effnet_jax.data.decode import DecodeError, decode_rgb, encode_png
+from effnet_jax.data.decode import decode_rgb, encode_png
 from effnet_jax.data.folders import FOLDERS
 from effnet_jax.data.problems import DataError
 from effnet_jax.data.qmul_archive import SPLITS, Files, QmulArchive, find_parts, open_archive, photo_of
@@ -73,21 +73,16 @@ def _jobs(parts: QmulArchive) -> tuple[list[tuple[PurePosixPath, str]], list[str
     jobs, without_photo = [], []
     for split in SPLITS:
         sketch_folder, photo_folder = FOLDERS[split]
-        ids = {name for name in parts.lists["photo", split] if name in parts.photos}
+        listed = set(parts.lists["photo", split])
+        ids = listed & parts.photos.keys()
         if split == "train":
             ids -= set(parts.lists["photo", "test"])
         jobs += [(parts.photos[name], f"{photo_folder}/{name}") for name in sorted(ids)]
-        jobs += [
-            (parts.sketches[name], f"{sketch_folder}/{name}")
-            for name in parts.lists["sketch", split]
-            if name in parts.sketches and photo_of(name) in ids
-        ]
-        left_out = set(parts.lists["photo", split]) - ids
-        without_photo += [
-            f"sketch whose photo is left out: {name} ({split})"
-            for name in parts.lists["sketch", split]
-            if name in parts.sketches and photo_of(name) in left_out
-        ]
+        for name in parts.lists["sketch", split]:
+            if name in parts.sketches and photo_of(name) in ids:
+                jobs.append((parts.sketches[name], f"{sketch_folder}/{name}"))
+            elif name in parts.sketches and photo_of(name) in listed:
+                without_photo.append(f"sketch whose photo is left out: {name} ({split})")
     return jobs, without_photo
 
 
@@ -101,7 +96,7 @@ def _write(
         return ""
     try:
         drawn = decode_rgb(render(data))
-    except (ValueError, DecodeError) as error:
+    except ValueError as error:
         return f"{path}: {error}"
     if drawn.min() == drawn.max():
         return f"{path}: nothing is drawn in it"

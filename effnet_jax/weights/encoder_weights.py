@@ -9,7 +9,7 @@ from effnet_jax.models.trees import Tree, depths_of, flatten, shapes_of
 from effnet_jax.weights.errors import WeightsError, refusing
 from effnet_jax.weights.lay import lay
 from effnet_jax.weights.names.published_names import effnet_mstr
-from effnet_jax.weights.names.targets import Table, Target, linear
+from effnet_jax.weights.names.targets import Table, Target, below, linear
 from effnet_jax.weights.recognise import Recognised
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class EncoderWeights:
         """
         found = self.found
         wanted = {"backbone": params["backbone"]}
-        table = _below("backbone", found.table(depths_of(params["backbone"])))
+        table = below("backbone", found.table(depths_of(params["backbone"])))
         if head and found.head is not None:
             wanted["head"] = params["head"]
             table |= linear(found.head, ("head",))
@@ -74,7 +74,7 @@ class EncoderWeights:
                 self._say_what_lacks(refuse=whole)
                 wanted[RECYCLING] = {"mix": params[RECYCLING]["mix"]}
             names = effnet_mstr(found.recycling or "", transformers=not self.lacks_transformers)
-            table |= _below(RECYCLING, names) if published else recycling_table(params[RECYCLING])
+            table |= below(RECYCLING, names) if published else recycling_table(params[RECYCLING])
         stats = {"backbone": batch_stats.get("backbone", {})}
         try:
             with refusing(self.where):
@@ -127,7 +127,3 @@ def encoder_tree(weights: EncoderWeights, *, head: bool = True, whole: bool = Tr
     with refusing(weights.where):
         params, stats = shapes_of(weights.config)
         return weights.lay(params, stats, head=head, whole=whole)
-
-
-def _below(name: str, table: Table) -> Table:
-    return {key: target._replace(path=(name, *target.path)) for key, target in table.items()}

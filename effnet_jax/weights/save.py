@@ -13,7 +13,7 @@ from effnet_jax.models.trees import Tree, depths_of, flatten
 from effnet_jax.storage.files import replacing
 from effnet_jax.weights.encoder_weights import RECYCLING, recycling_table
 from effnet_jax.weights.errors import WeightsError
-from effnet_jax.weights.names.targets import Table, linear, to_theirs
+from effnet_jax.weights.names.targets import Table, below, linear, to_theirs
 from effnet_jax.weights.recognise import NAMINGS, Variant
 from effnet_jax.weights.sources import OWN
 
@@ -38,14 +38,11 @@ def timm_tensors(config: ModelConfig, params: Tree, batch_stats: Tree) -> dict[s
     """
     if unknown := [name for name in params if name not in ("backbone", "head", RECYCLING)]:
         raise WeightsError(f"the parameters of {', '.join(unknown)} cannot be written; nothing is.")
-    table, classifier = timm_table(config, params["backbone"])
-    leaves = {False: flatten(params["backbone"]), True: flatten(batch_stats.get("backbone", {}))}
-    tensors = {name: to_theirs(leaves[t.statistic][t.path], t.layout) for name, t in table.items()}
-    rest = linear(classifier, ("head",)) if "head" in params else {}
-    rest |= recycling_table(params.get(RECYCLING, {}))
-    own = flatten(params)
-    tensors |= {name: to_theirs(own[target.path], target.layout) for name, target in rest.items()}
-    return tensors
+    backbone, classifier = timm_table(config, params["backbone"])
+    table = below("backbone", backbone) | (linear(classifier, ("head",)) if "head" in params else {})
+    table |= recycling_table(params.get(RECYCLING, {}))
+    leaves = {False: flatten(params), True: flatten(batch_stats)}
+    return {name: to_theirs(leaves[t.statistic][t.path], t.layout) for name, t in table.items()}
 
 
 def portable(config: ModelConfig) -> ModelConfig:

@@ -46,28 +46,17 @@ def draw_garments(seed: int = 0, *, workers: int | None = None) -> tuple[dict[st
     plan = split_plan(seed)
     jobs = [(seed, "photo", photo_id) for photo_ids in plan.photos.values() for photo_id in photo_ids]
     jobs += [(seed, "sketch", sketch.sketch_id) for sketches in plan.sketches.values() for sketch in sketches]
-    drawn = {}
-    for (_, role, picture_id), result in zip(jobs, _drawn(jobs, workers), strict=True):
-        drawn[role, picture_id] = result
-
-    def photo(photo_id: str) -> PhotoFile:
-        return PhotoFile(photo_id, Path(f"photo/{photo_id}.png"), drawn["photo", photo_id][1])
-
-    def sketch(sketch_id: str, photo_id: str, tag: str) -> SketchFile:
-        path = Path(f"sketch/{sketch_id}.png")
-        return SketchFile(sketch_id, photo_id, tag, path, drawn["sketch", sketch_id][1])
-
-    splits = {
-        name: FolderSplit(
-            name,
-            tuple(
-                sketch(s.sketch_id, s.photo_id, s.tag) for s in sorted(plan.sketches[name], key=lambda s: s.sketch_id)
-            ),
-            tuple(photo(photo_id) for photo_id in sorted(plan.photos[name])),
-        )
-        for name in ("train", "test")
-    }
-    return splits, {Path(f"{role}/{picture_id}.png"): png for (role, picture_id), (png, _) in drawn.items()}
+    files: dict[Path, bytes] = {}
+    drawn: dict[str, tuple[Path, str]] = {}  # by id: a sketch's is no photo's, since it ends with a tag
+    for (_, role, picture_id), (png, pixels_hash) in zip(jobs, _drawn(jobs, workers), strict=True):
+        path = Path(f"{role}/{picture_id}.png")
+        files[path], drawn[picture_id] = png, (path, pixels_hash)
+    splits = {}
+    for name, sketches in plan.sketches.items():
+        sketch_files = (SketchFile(s.sketch_id, s.photo_id, s.tag, *drawn[s.sketch_id]) for s in sketches)
+        photo_files = (PhotoFile(photo_id, *drawn[photo_id]) for photo_id in plan.photos[name])
+        splits[name] = FolderSplit(name, tuple(sketch_files), tuple(photo_files))
+    return splits, files
 
 
 def _drawn(jobs: list[_Job], workers: int | None) -> Iterator[tuple[bytes, str]]:

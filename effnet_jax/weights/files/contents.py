@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from effnet_jax.weights.errors import WeightsError, some
-from effnet_jax.weights.files.checked_zip import CheckedZip
+from effnet_jax.weights.files.checked_zip import checked_zip
 from effnet_jax.weights.files.pickle_values import Tensor
 from effnet_jax.weights.files.read_npz import read_npz
 from effnet_jax.weights.files.read_safetensors import read_safetensors
@@ -64,7 +64,7 @@ def read_contents(path: Path) -> Contents:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
     if start[:4] == b"PK\x03\x04":
-        with CheckedZip(path, compressed=True) as archive:
+        with checked_zip(path, compressed=True) as archive:
             arrays = bool(archive.names) and all(name.endswith(".npy") for name in archive.names)
         return Contents(".npz of NumPy arrays", read_npz(path)) if arrays else _torch(path)
     for magic, what in NOT_WEIGHTS.items():

@@ -61,11 +61,10 @@ class _Machine:
             if code in self.constants:
                 stack.append(self.constants[code]())
             elif code in _SCALARS:
-                form, size = _SCALARS[code]
-                stack.append(struct.unpack(form, self._take(size))[0])
+                stack.append(self._number(_SCALARS[code]))
             elif code in _TEXTS:
-                form, size, decode = _TEXTS[code]
-                stack.append(decode(self._take(struct.unpack(form, self._take(size))[0])))
+                form, decode = _TEXTS[code]
+                stack.append(decode(self._take(self._number(form))))
             elif code in _INSTRUCTIONS:
                 _INSTRUCTIONS[code](self)
             else:
@@ -78,6 +77,9 @@ class _Machine:
             raise WeightsError(f"{self.where}: its list of contents (data.pkl) is cut off.")
         self.place += count
         return self.data[self.place - count : self.place]
+
+    def _number(self, form: str) -> Any:
+        return struct.unpack(form, self._take(struct.calcsize(form)))[0]
 
     def _line(self) -> str:
         end = self.data.index(b"\n", self.place)
@@ -93,11 +95,11 @@ class _Machine:
                 return values
         raise ValueError("no mark")
 
-    def put(self, form: str, size: int) -> None:
-        self.memo[struct.unpack(form, self._take(size))[0]] = self.stack[-1]
+    def put(self, form: str) -> None:
+        self.memo[self._number(form)] = self.stack[-1]
 
-    def get(self, form: str, size: int) -> None:
-        self.stack.append(self.memo[struct.unpack(form, self._take(size))[0]])
+    def get(self, form: str) -> None:
+        self.stack.append(self.memo[self._number(form)])
 
     def skip(self, count: int) -> None:
         self._take(count)
@@ -127,9 +129,7 @@ class _Machine:
     def tuple_of(self, count: int) -> None:
         if len(self.stack) < count:
             raise ValueError("too few values")
-        values = self.stack[len(self.stack) - count :]
-        del self.stack[len(self.stack) - count :]
-        self.stack.append(tuple(values))
+        self.stack[-count:] = [tuple(self.stack[-count:])]
 
     def tuple_since_mark(self) -> None:
         self.stack.append(tuple(self._since_mark()))
@@ -173,20 +173,20 @@ class _Machine:
         set_state(self.stack[-1], state)
 
 
-_SCALARS = {0x4A: ("<i", 4), 0x4B: ("<B", 1), 0x4D: ("<H", 2), 0x47: (">d", 8)}  # BININT, 1, 2, BINFLOAT
-_TEXTS: dict[int, tuple[str, int, Callable[[bytes], Any]]] = {
-    0x58: ("<I", 4, bytes.decode), 0x8C: ("<B", 1, bytes.decode), 0x8D: ("<Q", 8, bytes.decode),  # unicode
-    0x42: ("<I", 4, bytes), 0x43: ("<B", 1, bytes), 0x8E: ("<Q", 8, bytes),  # bytes
-    0x55: ("<B", 1, lambda b: b.decode("latin1")), 0x54: ("<I", 4, lambda b: b.decode("latin1")),  # Python 2's texts
+_SCALARS = {0x4A: "<i", 0x4B: "<B", 0x4D: "<H", 0x47: ">d"}  # BININT, 1, 2, BINFLOAT
+_TEXTS: dict[int, tuple[str, Callable[[bytes], Any]]] = {
+    0x58: ("<I", bytes.decode), 0x8C: ("<B", bytes.decode), 0x8D: ("<Q", bytes.decode),  # unicode
+    0x42: ("<I", bytes), 0x43: ("<B", bytes), 0x8E: ("<Q", bytes),  # bytes
+    0x55: ("<B", lambda b: b.decode("latin1")), 0x54: ("<I", lambda b: b.decode("latin1")),  # Python 2's texts
 }  # fmt: skip
 _INSTRUCTIONS: dict[int, Callable[[_Machine], None]] = {
     0x80: lambda m: m.skip(1),  # PROTO
     0x95: lambda m: m.skip(8),  # FRAME
-    0x71: lambda m: m.put("<B", 1),
-    0x72: lambda m: m.put("<I", 4),
+    0x71: lambda m: m.put("<B"),
+    0x72: lambda m: m.put("<I"),
     0x94: _Machine.memoize,
-    0x68: lambda m: m.get("<B", 1),
-    0x6A: lambda m: m.get("<I", 4),
+    0x68: lambda m: m.get("<B"),
+    0x6A: lambda m: m.get("<I"),
     0x8A: _Machine.integer,
     0x63: _Machine.name_of_global,
     0x93: _Machine.name_from_stack,

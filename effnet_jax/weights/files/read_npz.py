@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from effnet_jax.weights.errors import WeightsError, possible, shown
-from effnet_jax.weights.files.checked_zip import CheckedZip
+from effnet_jax.weights.files.checked_zip import checked_zip
 
 MAGIC = b"\x93NUMPY"
 # The header is a Python literal; this is the one form that NumPy writes for plain arrays, so nothing is evaluated.
@@ -24,7 +24,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         WeightsError: an array that is no plain one, cut off or damaged; by name.
     """
-    with CheckedZip(path, compressed=True) as archive:
+    with checked_zip(path, compressed=True) as archive:
         return {name.removesuffix(".npy"): _array(path, name, archive.read(name)) for name in archive.names}
 
 

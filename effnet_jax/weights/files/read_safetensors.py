@@ -45,10 +45,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     metadata = header.pop("__metadata__", {})
     if len(header) > MAX_TENSORS:
         raise WeightsError(f"{path} names {len(header)} tensors, more than {MAX_TENSORS}; it is not read.")
+    tensors: dict[str, np.ndarray] = {}
     problems: list[str] = []
-    places: list[tuple[int, int, str]] = []
-    tensors = {name: _tensor(name, entry, whole[8 + length :], places, problems) for name, entry in header.items()}
-    problems = problems or _gaps(places, size - 8 - length)
+    for name, entry in header.items():
+        try:
+            tensors[name] = _tensor(name, entry, whole[8 + length :])
+        except WeightsError as error:
+            problems.append(str(error))
+    problems = problems or _gaps([(*header[name]["data_offsets"], name) for name in tensors], size - 8 - length)
     if problems:
         raise WeightsError(f"{path} is not a readable .safetensors file:\n{listing(problems)}")
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
@@ -89,30 +93,22 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
     return header
 
 
-def _tensor(
-    name: str, entry: Any, data: np.ndarray, places: list[tuple[int, int, str]], problems: list[str]
-) -> np.ndarray:
-    nothing = np.empty(0, np.float32)
+def _tensor(name: str, entry: Any, data: np.ndarray) -> np.ndarray:
     try:
         kind, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-    except (TypeError, KeyError, ValueError):
-        problems.append(f"damaged: {shown(name)}: its entry lacks dtype, shape or data_offsets")
-        return nothing
+    except (TypeError, KeyError, ValueError) as error:
+        raise WeightsError(f"damaged: {shown(name)}: its entry lacks dtype, shape or data_offsets") from error
     if not isinstance(kind, str) or kind not in DTYPES:
-        problems.append(
+        raise WeightsError(
             f"unknown: {shown(name)}: numbers of type {shown(str(kind)[:40])} are not read; known are "
             + ", ".join(DTYPES)
         )
-        return nothing
     whole_numbers = isinstance(shape, list) and len(shape) <= MAX_AXES
     if not whole_numbers or not all(type(n) is int and 0 <= n < 2**63 for n in [*shape, start, end]):
-        problems.append(f"damaged: {shown(name)}: its shape or its place is not made of whole numbers")
-        return nothing
+        raise WeightsError(f"damaged: {shown(name)}: its shape or its place is not made of whole numbers")
     dtype = np.dtype(DTYPES[kind])
     if not possible(shape) or not start <= end <= len(data) or end - start != math.prod(shape) * dtype.itemsize:
-        problems.append(
+        raise WeightsError(
             f"damaged: {shown(name)}: claims shape {tuple(shape)} of {kind} in bytes {start} to {end} of {len(data)}"
         )
-        return nothing
-    places.append((start, end, name))
     return data[start:end].view(dtype).reshape(shape)

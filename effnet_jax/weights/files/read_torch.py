@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from effnet_jax.weights.errors import WeightsError, shown, some
-from effnet_jax.weights.files.checked_zip import CheckedZip
+from effnet_jax.weights.files.checked_zip import checked_zip
 from effnet_jax.weights.files.pickle_reader import interpret
 from effnet_jax.weights.files.pickle_values import Tensor
 
@@ -21,7 +21,7 @@ def read_torch(path: Path) -> "TorchFile":
     Raises:
         WeightsError: a program (TorchScript), objects beyond tensors and plain containers, damage.
     """
-    with CheckedZip(path, compressed=False) as archive:
+    with checked_zip(path, compressed=False) as archive:
         lists = [name for name in archive.names if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(lists) != 1:
             raise WeightsError(f"{path} is an archive, but not one of torch.save: it has {len(lists)} lists data.pkl.")
@@ -57,10 +57,9 @@ class TorchFile:
             raise WeightsError(
                 f"{self.path} shares its numbers among so many tensors that they would take {size} bytes."
             )
-        storages: dict[str, bytes] = {}
-        with CheckedZip(self.path, compressed=False) as archive:
-            for key in {tensor.storage.key for tensor in tensors.values()}:
-                storages[key] = archive.read(f"{self._top}data/{key}")
+        keys = {tensor.storage.key for tensor in tensors.values()}
+        with checked_zip(self.path, compressed=False) as archive:
+            storages = {key: archive.read(f"{self._top}data/{key}") for key in keys}
         return {name: self._view(storages[tensor.storage.key], tensor) for name, tensor in tensors.items()}
 
     def _view(self, data: bytes, tensor: Tensor) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from effnet_jax.weights.names.targets import Table, Target, linear, norm
+from effnet_jax.weights.names.targets import Table, Target, linear, norm, timm_block
 
 
 def timm_swin(depths: Sequence[int], *, old: bool = False) -> Table:
@@ -20,10 +20,8 @@ def timm_swin(depths: Sequence[int], *, old: bool = False) -> Table:
     for s, depth in enumerate(depths):
         for i in range(depth):
             name, path = f"layers.{s}.blocks.{i}", ("stages", s, i)
-            table |= norm(f"{name}.norm1", (*path, "norm1")) | norm(f"{name}.norm2", (*path, "norm2"))
+            table |= timm_block(name, path)
             table[f"{name}.attn.relative_position_bias_table"] = Target((*path, "attn", "relative_position_bias"))
-            for group, layer in (("attn", "qkv"), ("attn", "proj"), ("mlp", "fc1"), ("mlp", "fc2")):
-                table |= linear(f"{name}.{group}.{layer}", (*path, group, layer))
         if s:
             name = f"layers.{s - 1 if old else s}.downsample"
             table |= norm(f"{name}.norm", ("merges", s - 1, "norm"))

@@ -62,6 +62,11 @@ def to_theirs(tensor: Float[np.ndarray, "..."], layout: str) -> Float[np.ndarray
     return np.ascontiguousarray(BACK[layout](np.asarray(tensor)))
 
 
+def below(place: str, table: Table) -> Table:
+    """Put what a table maps to below a place in a larger tree."""
+    return {name: target._replace(path=(place, *target.path)) for name, target in table.items()}
+
+
 def norm(name: str, path: Path) -> Table:
     """Map a layer norm of torch."""
     return {f"{name}.weight": Target((*path, "scale")), f"{name}.bias": Target((*path, "bias"))}
@@ -80,3 +85,11 @@ def linear(name: str, path: Path, layout: str = "linear", *, bias: bool = True) 
     """Map a linear layer or a convolution of torch."""
     table = {f"{name}.weight": Target((*path, "kernel"), layout)}
     return {**table, f"{name}.bias": Target((*path, "bias"))} if bias else table
+
+
+def timm_block(name: str, path: Path) -> Table:
+    """Map what the blocks of timm's ViT and Swin share: attention and MLP, each behind its layer norm."""
+    table = norm(f"{name}.norm1", (*path, "norm1")) | norm(f"{name}.norm2", (*path, "norm2"))
+    for group, layer in (("attn", "qkv"), ("attn", "proj"), ("mlp", "fc1"), ("mlp", "fc2")):
+        table |= linear(f"{name}.{group}.{layer}", (*path, group, layer))
+    return table

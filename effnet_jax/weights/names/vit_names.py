@@ -1,6 +1,6 @@
 """Names of ViT tensors in timm, in Hugging Face's transformers and in Google's AugReg files."""
 
-from effnet_jax.weights.names.targets import Table, Target, linear, norm
+from effnet_jax.weights.names.targets import Table, Target, linear, norm, timm_block
 
 
 def timm_vit(depth: int, *, stem: int = 0) -> Table:
@@ -20,10 +20,7 @@ def timm_vit(depth: int, *, stem: int = 0) -> Table:
         table |= linear(f"stem.{i}.conv", ("patch_embed", "convolutions", i), "conv", bias=False)
         table |= norm(f"stem.{i}.norm", ("patch_embed", "norms", i))
     for i in range(depth):
-        for part in ("norm1", "norm2"):
-            table |= norm(f"blocks.{i}.{part}", ("blocks", i, part))
-        for group, name in (("attn", "qkv"), ("attn", "proj"), ("mlp", "fc1"), ("mlp", "fc2")):
-            table |= linear(f"blocks.{i}.{group}.{name}", ("blocks", i, group, name))
+        table |= timm_block(f"blocks.{i}", ("blocks", i))
     return table
 
 

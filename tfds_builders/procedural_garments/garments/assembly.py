@@ -6,7 +6,7 @@ import numpy as np
 
 from tfds_builders.procedural_garments.garments import collars, details, lower, torso
 from tfds_builders.procedural_garments.garments.drawing import Drawing
-from tfds_builders.procedural_garments.garments.geometry import Curve, arc, circle, line, spline
+from tfds_builders.procedural_garments.garments.geometry import Curve, across, arc, band, circle, line, polygon, spline
 from tfds_builders.procedural_garments.garments.parameters import Garment
 from tfds_builders.procedural_garments.garments.rules import LOWER
 
@@ -28,8 +28,7 @@ def assemble(g: Garment) -> Drawing:
 def _upper(d: Drawing, g: Garment) -> None:
     if g.hem_style == "peplum":
         _peplum(d, g)
-    bottom = g.rise + 2 if g.hem_style == "peplum" else g.length
-    half = g.waist if g.hem_style == "peplum" else g.hem
+    bottom, half = (g.rise + 2, g.waist) if g.hem_style == "peplum" else (g.length, g.hem)
     body = torso.torso(d, g, bottom, half)
     details.panel(d, g, body, bottom)
     _cloth(d, g, body, bottom)
@@ -43,7 +42,7 @@ def _upper(d: Drawing, g: Garment) -> None:
     if g.sleeve != "strap" and (g.sleeve != "halter" or g.neckline == "keyhole" or g.collar == "none"):
         collars.collar(d, g)
     if g.belt != "none" and bottom > g.rise + 8:
-        details.belt(d, g, g.rise, g.waist, body)
+        details.belt(d, g, g.rise, g.waist)
 
 
 def _upper_pockets(d: Drawing, g: Garment, bottom: float) -> None:
@@ -59,18 +58,14 @@ def _upper_pockets(d: Drawing, g: Garment, bottom: float) -> None:
 
 def _hem_finish(d: Drawing, g: Garment, bottom: float, half: float, body: Curve) -> None:
     if g.hem_style == "rib":
-        w = half - 0.8
-        edges = [arc((-half, bottom - 1), (half, bottom - 1), -0.03), line((half, bottom - 1), (w, bottom + 5))]
-        d.part([*edges, arc((w, bottom + 5), (-w, bottom + 5), 0.035), line((-w, bottom + 5), (-half, bottom - 1))],
-               fabric="trim" if g.panel != "none" else "main", tone=0.96)  # fmt: skip
+        edges = band(half, bottom - 1, -0.03, across(0.8 - half, bottom + 5, 0.035))
+        d.part(edges, fabric="trim" if g.panel != "none" else "main", tone=0.96)
         for k in range(-9, 10):
             x = half * k / 10
             d.line(line((x, bottom + 0.2), (x * 0.97, bottom + 5)), "rib")
     elif g.hem_style == "frill":
         wide = half + 2.5
-        low = torso.frill_edge(np.array([wide, bottom + 8]), np.array([-wide, bottom + 8]), 7)
-        edges = [arc((-half, bottom - 1), (half, bottom - 1), -0.03), line((half, bottom - 1), (wide, bottom + 8)), low]
-        d.part([*edges, line((-wide, bottom + 8), (-half, bottom - 1))])
+        d.part(band(half, bottom - 1, -0.03, torso.frill_edge((wide, bottom + 8), (-wide, bottom + 8), 7)))
         for k in range(-3, 4):
             d.line(arc((half * k / 3.6, bottom), (half * k / 3.4, bottom + 5), 0.06), "fold")
     elif g.hem_style in ("straight", "curved", "dip"):
@@ -80,9 +75,7 @@ def _hem_finish(d: Drawing, g: Garment, bottom: float, half: float, body: Curve)
 
 def _peplum(d: Drawing, g: Garment) -> None:
     top, bottom, wide = g.rise, max(g.length, g.rise + 14), g.hip + 7
-    low = torso.frill_edge(np.array([wide, bottom]), np.array([-wide, bottom]), 5)
-    edges = [arc((-g.waist, top), (g.waist, top), 0.0), arc((g.waist, top), (wide, bottom), 0.08), low]
-    piece = d.part([*edges, arc((-wide, bottom), (-g.waist, top), 0.08)])
+    piece = d.part(band(g.waist, top, 0.0, torso.frill_edge((wide, bottom), (-wide, bottom), 5), side=0.08))
     for k in (-2, -1, 0, 1, 2):
         d.line(arc((0.42 * k * g.waist, top + 4), (0.4 * k * wide, bottom), 0.02 * k), "fold", clip=piece)
 
@@ -92,7 +85,7 @@ def _cloth(d: Drawing, g: Garment, body: Curve, bottom: float) -> None:
     if g.cloth == "quilted":
         y = 12.0
         while y < bottom - 3:
-            d.line(arc((-40, y), (40, y), -0.02), "quilt", clip=body)
+            d.line(across(40, y, -0.02), "quilt", clip=body)
             y += 0.9 * g.pattern_size + 1
     elif g.cloth == "cable":
         for x in (-0.5 * g.waist, 0.0, 0.5 * g.waist):
@@ -116,9 +109,7 @@ def _full_length(d: Drawing, g: Garment) -> None:
     top = g.depth + 3 if g.neckline == "v" else 0.75 * min(g.depth, 10)
     top = torso.STRAP_TOP + 3 if g.sleeve == "strap" else top
     if g.closure in ("buttons", "zip") and g.kind == "dress" and g.skirt in ("aline", "straight", "slit"):
-        details.closure(
-            d, g, top, g.length - 6, np.concatenate([line((-9, -9), (9, -9)), line((9, g.length), (-9, g.length))])
-        )
+        details.closure(d, g, top, g.length - 6, line((-9, -9), (9, -9), (9, g.length), (-9, g.length)))
     elif g.closure != "none" and g.rise - top > 9:
         details.closure(d, g, top, g.rise - 1, body)
     if g.sleeve != "strap":
@@ -127,39 +118,24 @@ def _full_length(d: Drawing, g: Garment) -> None:
         details.pockets(d, g, "chest", 0.5 * g.chest, 24.0)
     elif g.pockets in ("patch", "welt") and g.length - g.rise > 32:
         details.pockets(d, g, g.pockets, 0.6 * g.waist, g.rise + 9)
-    details.belt(d, g, g.rise, g.waist, None)
+    details.belt(d, g, g.rise, g.waist)
 
 
 def _waistband(d: Drawing, g: Garment, gathered: bool) -> None:
     high, w = 4.5, g.waist - 0.2
-    edges = [
-        arc((-w + 0.4, -high), (w - 0.4, -high), -0.03),
-        line((w - 0.4, -high), (w, 0.6)),
-        arc((w, 0.6), (-w, 0.6), 0.02),
-    ]
-    d.part([*edges, line((-w, 0.6), (-w + 0.4, -high))], tone=0.97, lift=0.4)
+    d.part(band(w - 0.4, -high, -0.03, across(-w, 0.6, 0.02)), tone=0.97, lift=0.4)
     if gathered:
         for k in range(-7, 8):
             d.line(line((w * k / 8, -high + 0.6), (w * k / 8, 0.4)), "rib")
     elif g.belt != "sash" and g.kind != "skirt":
         for k in (-0.72, -0.3, 0.3, 0.72):
             x = k * w
-            d.part(
-                [
-                    line(
-                        (x - 0.7, -high - 0.4),
-                        (x + 0.7, -high - 0.4),
-                        (x + 0.7, 1.2),
-                        (x - 0.7, 1.2),
-                        (x - 0.7, -high - 0.4),
-                    )
-                ]
-            )
+            d.part(polygon((x - 0.7, -high - 0.4), (x + 0.7, -high - 0.4), (x + 0.7, 1.2), (x - 0.7, 1.2)))
 
 
 def _lower(d: Drawing, g: Garment) -> None:
     w = g.waist - 0.6
-    d.part([arc((-w, -4.5), (w, -4.5), 0.015), arc((w, -4.5), (-w, -4.5), 0.1)], fabric="lining", tone=0.7, lift=0)
+    d.part([across(w, -4.5, 0.015), across(-w, -4.5, 0.1)], fabric="lining", tone=0.7, lift=0)
     if g.kind == "skirt":
         body = lower.skirt(d, g, 0.0, g.length)
         if g.closure == "buttons" and g.skirt in ("straight", "aline", "slit"):
@@ -178,7 +154,7 @@ def _lower(d: Drawing, g: Garment) -> None:
     _waistband(d, g, gathered=g.belt == "drawstring" or g.leg == "elastic")
     if g.closure in ("zip", "buttons") and g.kind != "skirt":
         d.part([circle((0.3, -2.0), 1.2)], fabric="button")
-    details.belt(d, g, -2.0, g.waist - 0.4, None)
+    details.belt(d, g, -2.0, g.waist - 0.4)
 
 
 def _lower_panel(d: Drawing, g: Garment, body: Curve) -> None:
@@ -186,23 +162,15 @@ def _lower_panel(d: Drawing, g: Garment, body: Curve) -> None:
     both = g.kind != "skirt"
     if g.panel == "block":
         y = 0.72 * g.length
-        d.part(
-            [line((-90, y), (90, y)), line((90, g.length + 40), (-90, g.length + 40))],
-            hidden=(1,),
-            fabric="second",
-            lift=0,
-            clip=body,
-            both=both,
-        )
+        rest = line((90, g.length + 40), (-90, g.length + 40))
+        details.second_colour(d, line((-90, y), (90, y)), rest, body, both=both)
     elif g.panel == "sides" and both:
         outer = body[body[:, 0] > 0.6 * body[:, 0].max()]
         outer = outer[(outer[:, 1] > 0.2) & (outer[:, 1] < g.length - 0.5)]
         outer = outer[np.argsort(outer[:, 1], kind="stable")]
         inner = outer - np.array([4.5, 0.0])
         if len(outer) > 2:
-            d.part(
-                [inner, outer[::-1] + np.array([30.0, 0.0])], hidden=(1,), fabric="second", lift=0, clip=body, both=True
-            )
+            details.second_colour(d, inner, outer[::-1] + np.array([30.0, 0.0]), body, both=True)
 
 
 def _lower_pockets(d: Drawing, g: Garment, body: Curve) -> None:
@@ -231,7 +199,7 @@ def _dungarees(d: Drawing, g: Garment) -> None:
     body = d.part([*bib, arc((-g.waist, -1), (-half, up), -0.12)], lift=0.2)
     d.line(line((-half, up + 2.4), (half, up + 2.4)), "stitch", clip=body)
     wide, y = 0.5 * half + 1, up + 7
-    d.part([line((-wide, y), (wide, y)), line((wide, y), (wide, y + 8), (0, y + 10.5), (-wide, y + 8), (-wide, y))])
+    d.part(polygon((-wide, y), (wide, y), (wide, y + 8), (0, y + 10.5), (-wide, y + 8), corners=[1]))
     d.line(line((0, y), (0, y + 10.5)), "stitch")
     d.part([circle((half - 2.6, up + 3), 1.5)], fabric="metal", both=True)
     _lower_pockets(d, g, leg)

@@ -7,6 +7,7 @@ by the tangent of half their angle for that reason (no sine, whose last bit diff
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -16,17 +17,24 @@ SIZE = 256  # pixels, both sides of every picture
 OVERSAMPLING = 3  # sub-pixels per pixel, along each side
 _GRID = 16  # steps per sub-pixel to which coordinates are snapped
 
+Point = tuple[float, float] | Float[np.ndarray, "2"]
 Curve = Float[np.ndarray, "_ 2"]
 Window = tuple[int, int, int, int]
 WHOLE: Window = (0, 0, SIZE, SIZE)
 
 
-def line(*points: tuple[float, float]) -> Curve:
+def line(*points: Point) -> Curve:
     """Straight pieces through the points."""
     return np.array(points, dtype=np.float64)
 
 
-def arc(start: tuple[float, float], end: tuple[float, float], bulge: float, steps: int = 14) -> Curve:
+def polygon(*points: Point, corners: Sequence[int] = ()) -> list[Curve]:
+    """Straight pieces once around, back to the first point; a new edge begins there and at these other points."""
+    closed = line(*points, points[0])
+    return [closed[start : end + 1] for start, end in pairwise((0, *corners, len(points)))]
+
+
+def arc(start: Point, end: Point, bulge: float, steps: int = 14) -> Curve:
     """Parabola from start to end.
 
     Args:
@@ -43,7 +51,29 @@ def arc(start: tuple[float, float], end: tuple[float, float], bulge: float, step
     return p * (1 - t) * (1 - t) + middle * (2 * t * (1 - t)) + q * t * t
 
 
-def spline(*points: tuple[float, float], steps: int = 8) -> Curve:
+def across(half: float, y: float, bulge: float) -> Curve:
+    """Parabola over the middle line at height y, from -half to half (from right to left where half is below 0)."""
+    return arc((-half, y), (half, y), bulge)
+
+
+def band(half: float, y: float, bulge: float, low: Curve, *, side: float = 0.0) -> list[Curve]:
+    """The four edges of a piece on both sides of the middle line.
+
+    Args:
+        half: half width of the upper edge.
+        y: height of the upper edge.
+        bulge: of the upper edge.
+        low: lower edge, from right to left.
+        side: bulge of the sides; 0: they are straight.
+    """
+
+    def along(start: Point, end: Point) -> Curve:
+        return arc(start, end, side) if side else line(start, end)
+
+    return [across(half, y, bulge), along((half, y), low[0]), low, along(low[-1], (-half, y))]
+
+
+def spline(*points: Point, steps: int = 8) -> Curve:
     """Smooth curve through all points (Catmull-Rom with half of the usual tension at the ends)."""
     p = np.array(points, dtype=np.float64)
     if len(p) < 3:
@@ -63,7 +93,7 @@ def spline(*points: tuple[float, float], steps: int = 8) -> Curve:
     return np.concatenate([*pieces, p[-1:]])
 
 
-def turn(points: Curve, half_tangent: float, about: tuple[float, float] = (0.0, 0.0)) -> Curve:
+def turn(points: Curve, half_tangent: float, about: Point = (0.0, 0.0)) -> Curve:
     """Rotation, clockwise on the picture, by the angle whose half has this tangent."""
     c, s = unit(half_tangent)
     x, y = points[:, 0] - about[0], points[:, 1] - about[1]
@@ -76,7 +106,7 @@ def unit(half_tangent: float) -> tuple[float, float]:
     return (1 - square) / (1 + square), 2 * half_tangent / (1 + square)
 
 
-def circle(centre: tuple[float, float], radius: float, ratio: float = 1.0, steps: int = 6) -> Curve:
+def circle(centre: Point, radius: float, ratio: float = 1.0, steps: int = 6) -> Curve:
     """Closed ellipse (the last point is the first), height / width = ratio."""
     t = np.arange(steps) / steps
     quarter = np.stack([(1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)], axis=1)
@@ -147,15 +177,10 @@ def fill(polygons: Sequence[Curve], part: Window = WHOLE) -> UInt8[np.ndarray, "
     return shrink(cells(polygons, part).view(np.uint8), 255)
 
 
-def shrink(band: UInt8[np.ndarray, "h w"], scale: int = 1) -> UInt8[np.ndarray, "i j"]:
+def shrink(fine: UInt8[np.ndarray, "h w"], scale: int = 1) -> UInt8[np.ndarray, "i j"]:
     """Mean over blocks of sub-pixels, times scale, rounded."""
     k = OVERSAMPLING
-    rows = band[0::k].astype(np.uint16)
-    for i in range(1, k):
-        rows += band[i::k]
-    total = rows[:, 0::k].astype(np.uint32)
-    for i in range(1, k):
-        total += rows[:, i::k]
+    total = np.asarray(sum(fine[i::k, j::k].astype(np.uint32) for i in range(k) for j in range(k)))
     return ((total * scale + k * k // 2) // (k * k)).astype(np.uint8)
 
 
@@ -200,10 +225,10 @@ def blur(mask: UInt8[np.ndarray, "h w"], radius: int, times: int = 2) -> UInt8[n
     return np.asarray(picture)
 
 
-def noise(rng: np.random.Generator, cells: tuple[int, int], size: int = SIZE) -> Float[np.ndarray, "size size"]:
+def noise(rng: np.random.Generator, cells: tuple[int, int]) -> Float[np.ndarray, "256 256"]:
     """Smooth noise between -1 and 1 on a lattice of (rows, columns) cells."""
     lattice = rng.integers(0, 256, size=cells, dtype=np.uint8)
-    picture = Image.fromarray(lattice).resize((size, size), Image.Resampling.BICUBIC)
+    picture = Image.fromarray(lattice).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
     return np.asarray(picture).astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 

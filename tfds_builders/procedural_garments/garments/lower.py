@@ -1,9 +1,7 @@
 """Skirts and trousers, of their own or below a bodice."""
 
-import numpy as np
-
 from tfds_builders.procedural_garments.garments.drawing import Drawing
-from tfds_builders.procedural_garments.garments.geometry import Curve, arc, line, mirror, spline
+from tfds_builders.procedural_garments.garments.geometry import Curve, across, arc, band, line, mirror, spline
 from tfds_builders.procedural_garments.garments.parameters import Garment
 from tfds_builders.procedural_garments.garments.torso import cut_slanting, frill_edge, hem_edge
 
@@ -27,20 +25,14 @@ def skirt(d: Drawing, g: Garment, top: float, bottom: float) -> Curve:
     left = mirror(side)
     if style == "slant":
         side, left = cut_slanting(side, g.hem, bottom, hem)
-    outline = d.part(
-        [arc((-g.waist, top), (g.waist, top), -0.02), side, hem, left[::-1]], hidden=(0,) if g.kind != "skirt" else ()
-    )
+    edges = [across(g.waist, top, -0.02), side, hem, left[::-1]]
+    outline = d.part(edges, hidden=(0,) if g.kind != "skirt" else ())
     _skirt_lines(d, g, top, bottom, outline)
     if g.hem_style == "frill":
         height = 4 + 0.1 * drop
         wide = g.hem + 0.3 * height + 1
-        low = frill_edge(np.array([wide, bottom + height]), np.array([-wide, bottom + height]), 7)
-        edges = [
-            arc((-g.hem, bottom - 1), (g.hem, bottom - 1), -0.035),
-            line((g.hem, bottom - 1), (wide, bottom + height)),
-            low,
-        ]
-        d.part([*edges, line((-wide, bottom + height), (-g.hem, bottom - 1))])
+        low = frill_edge((wide, bottom + height), (-wide, bottom + height), 7)
+        d.part(band(g.hem, bottom - 1, -0.035, low))
         for k in range(-3, 4):
             x = (k + 0.4) * 2 * g.hem / 7
             d.line(arc((x, bottom + 0.3), (x * 1.04, bottom + 0.7 * height), 0.06), "fold")
@@ -49,7 +41,7 @@ def skirt(d: Drawing, g: Garment, top: float, bottom: float) -> Curve:
 
 def _hem(g: Garment, style: str, bottom: float) -> Curve:
     if g.skirt == "circle" and style == "straight":
-        return frill_edge(np.array([g.hem, bottom]), np.array([-g.hem, bottom]), 5)
+        return frill_edge((g.hem, bottom), (-g.hem, bottom), 5)
     if g.skirt == "pleated" and style == "straight":
         teeth = 12
         points = [(g.hem * (1 - 2 * k / teeth), bottom + (1.4 if k % 2 else 0) + 3 * (1 - (1 - 2 * k / teeth) ** 2))
@@ -75,23 +67,13 @@ def _skirt_lines(d: Drawing, g: Garment, top: float, bottom: float, outline: Cur
             d.line(arc((-g.waist * 0.5, top + 1), (g.hem * 0.5, top + drop * k), -0.1), "fold", clip=outline)
     elif g.skirt == "slit":
         x = 0.42 * g.hem
-        d.part(
-            [
-                arc((x, bottom - 0.45 * drop), (x - 3.5, bottom + 3), 0.05),
-                line((x - 3.5, bottom + 3), (x + 3, bottom + 3)),
-                line((x + 3, bottom + 3), (x, bottom - 0.45 * drop)),
-            ],
-            hidden=(1,),
-            fabric="lining",
-            tone=0.6,
-            lift=0,
-            clip=outline,
-        )
+        start, left, right = (x, bottom - 0.45 * drop), (x - 3.5, bottom + 3), (x + 3, bottom + 3)
+        edges = [arc(start, left, 0.05), line(left, right), line(right, start)]
+        d.part(edges, hidden=(1,), fabric="lining", tone=0.6, lift=0, clip=outline)
     elif g.skirt == "mermaid":
         for k in (-2, -1, 0, 1, 2):
-            d.line(
-                arc((g.hip * 0.36 * k, top + 0.66 * drop), (g.hem * 0.4 * k, bottom), 0.02 * k), "fold", clip=outline
-            )
+            start, end = (g.hip * 0.36 * k, top + 0.66 * drop), (g.hem * 0.4 * k, bottom)
+            d.line(arc(start, end, 0.02 * k), "fold", clip=outline)
     else:
         for k in (-1, 1):
             d.line(line((g.waist * 0.5 * k, top + 1), (g.hip * 0.5 * k, top + min(13, 0.25 * drop))), "seam")
@@ -106,26 +88,17 @@ def _tiers(d: Drawing, g: Garment, top: float, bottom: float) -> Curve:
     count = 2 + int((bottom - top) > 45) + int((bottom - top) > 80)
     step = (bottom - top) / count
     pieces = []
-    for k in range(count):
+    for k in reversed(range(count)):
         y0, y1 = top + k * step, top + (k + 1) * step
         a = g.waist + (g.hem - g.waist) * k / count
         b = g.waist + (g.hem - g.waist) * (k + 1) / count + 1.5
-        low = frill_edge(np.array([b, y1]), np.array([-b, y1]), 5 + k)
-        pieces.append((a, b, y0, y1, low))
-    outline = None
-    for k, (a, b, y0, y1, low) in reversed(list(enumerate(pieces))):
-        start = a if k else g.waist
-        shape = [arc((-start, y0 - 1), (start, y0 - 1), -0.02), arc((start, y0 - 1), (b, y1), 0.05), low,
-                 arc((-b, y1), (-start, y0 - 1), 0.05)]  # fmt: skip
-        piece = d.part(shape, hidden=(0,) if k else ())
-        outline = piece if outline is None else outline
+        edges = band(a, y0 - 1, -0.02, frill_edge((b, y1), (-b, y1), 5 + k), side=0.05)
+        pieces.append(d.part(edges, hidden=(0,) if k else ()))
         for j in range(-3, 4):
-            x = start * (j + 0.3) / 3.6
-            d.line(
-                arc((x, y0 + 0.5), (x * b / start * 0.97, y0 + (0.35 + 0.1 * (j % 3)) * step), 0.05), "fold", clip=piece
-            )
-    assert outline is not None
-    return outline
+            x = a * (j + 0.3) / 3.6
+            end = (x * b / a * 0.97, y0 + (0.35 + 0.1 * (j % 3)) * step)
+            d.line(arc((x, y0 + 0.5), end, 0.05), "fold", clip=pieces[-1])
+    return pieces[0]
 
 
 def trousers(d: Drawing, g: Garment, top: float, bottom: float, crotch: float) -> Curve:
@@ -144,15 +117,14 @@ def trousers(d: Drawing, g: Garment, top: float, bottom: float, crotch: float) -
     thigh = 0.5 * g.hip
     knee_x = 0.5 * knee_x + 0.5 * max(knee_x, 0.5 * (0.5 * g.hip + centre))
     narrow = min(0.5 * thigh + 0.42 * g.hem, 0.8 * thigh + 2) if g.hem < thigh + 2 else 0.92 * thigh
+    right, left = (centre + g.hem, bottom), (centre - g.hem, bottom)
+    upper = [(g.waist, top), (g.hip, top + 0.7 * (crotch - top))]
     if drop < 30:
-        outer = spline((g.waist, top), (g.hip, top + 0.7 * (crotch - top)), (centre + g.hem, bottom))
-        inner = line((centre - g.hem, bottom), (0, crotch))
+        outer, inner = spline(*upper, right), line(left, (0, crotch))
     else:
-        outer = spline(
-            (g.waist, top), (g.hip, top + 0.7 * (crotch - top)), (knee_x + narrow, knee_y), (centre + g.hem, bottom)
-        )
-        inner = spline((centre - g.hem, bottom), (knee_x - narrow, knee_y), (0, crotch))
-    hem = arc((centre + g.hem, bottom), (centre - g.hem, bottom), 0.05)
+        outer = spline(*upper, (knee_x + narrow, knee_y), right)
+        inner = spline(left, (knee_x - narrow, knee_y), (0, crotch))
+    hem = arc(right, left, 0.05)
     rise = line((0, crotch), (0, top))
     leg = d.part([arc((0, top), (g.waist, top), -0.02), outer, hem, inner, rise], both=True, lift=0.15)
     for k in (-1, 0, 1):
@@ -161,16 +133,8 @@ def trousers(d: Drawing, g: Garment, top: float, bottom: float, crotch: float) -
         d.line(spline((0.55 * g.waist, top + 4), (knee_x, knee_y), (centre, bottom - 1)), "seam", both=True)
     elif g.leg == "ripped" and drop > 40:
         for shift, wide in ((-3.0, 0.5), (0.5, 0.65), (4.0, 0.45)):
-            y = knee_y + shift
-            d.part(
-                [
-                    arc((knee_x - wide * narrow, y), (knee_x + wide * narrow, y), 0.08),
-                    arc((knee_x + wide * narrow, y), (knee_x - wide * narrow, y), 0.08),
-                ],
-                fabric="light",
-                lift=0,
-                both=True,
-            )
+            a, b = ((knee_x + side * wide * narrow, knee_y + shift) for side in (-1, 1))
+            d.part([arc(a, b, 0.08), arc(b, a, 0.08)], fabric="light", lift=0, both=True)
     elif drop > 40:
         d.line(arc((knee_x - narrow + 0.5, knee_y + 2), (knee_x, knee_y - 1), 0.1), "fold", clip=leg, both=True)
         d.line(arc((knee_x + narrow - 0.5, knee_y + 4), (knee_x + 1, knee_y + 3), -0.1), "fold", clip=leg, both=True)

@@ -1,48 +1,42 @@
 """Patterns of the cloth, as shapes: a photo fills them, a sketch hints at some of them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tfds_builders.procedural_garments.garments.geometry import Curve, line, turn
+from tfds_builders.procedural_garments.garments.drawing import Part
+from tfds_builders.procedural_garments.garments.geometry import Curve, Point, line, turn
 from tfds_builders.procedural_garments.garments.parameters import Garment
 from tfds_builders.procedural_garments.garments.shapes import motif
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Shapes of one colour: `shapes` are closed, `strokes` are what a pen would draw for them."""
+    """Shapes in the second colour: `shapes` are closed, `strokes` are what a pen would draw for them."""
 
-    shapes: tuple[Curve, ...]
-    strokes: tuple[Curve, ...]
+    shapes: Sequence[Curve]
+    strokes: Sequence[Curve]
     opacity: float = 1.0
-    colour: str = "second"
+
+    def turned(self, half_tangent: float, about: Point) -> "Layer":
+        """The layer turned about a point."""
+        shapes, strokes = ([turn(c, half_tangent, about) for c in curves] for curves in (self.shapes, self.strokes))
+        return replace(self, shapes=shapes, strokes=strokes)
 
 
 Box = tuple[float, float, float, float]
 
 
-def layers(g: Garment, box: Box, axis: float) -> list[Layer]:
-    """The pattern over a box (x0, y0, x1, y1) in cm, turned about the box's centre by the half tangent `axis`."""
-    if g.pattern == "plain":
+def layers(g: Garment, part: Part) -> list[Layer]:
+    """The pattern of a piece, turned about its centre by the half tangent `axis`; none where its cloth has none."""
+    if g.pattern == "plain" or part.fabric not in ("main", "lining"):
         return []
-    centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-    if axis:
-        reach = 0.6 * max(box[2] - box[0], box[3] - box[1]) + 2
-        box = (centre[0] - reach, centre[1] - reach, centre[0] + reach, centre[1] + reach)
-    made = PATTERNS[g.pattern](g, box)
-    if not axis:
-        return made
-    return [
-        Layer(
-            tuple(turn(s, axis, centre) for s in m.shapes),
-            tuple(turn(s, axis, centre) for s in m.strokes),
-            m.opacity,
-            m.colour,
-        )
-        for m in made
-    ]
+    low, high = part.outline.min(axis=0), part.outline.max(axis=0)
+    if not part.axis:
+        return PATTERNS[g.pattern](g, (*low, *high))
+    centre, reach = (low + high) / 2, 0.6 * max(high - low) + 2
+    return [m.turned(part.axis, centre) for m in PATTERNS[g.pattern](g, (*(centre - reach), *(centre + reach)))]
 
 
 def _bands(box: Box, step: float, width: float, vertical: bool) -> tuple[list[Curve], list[Curve]]:
@@ -75,7 +69,7 @@ def _stripes(vertical: bool, share: float, scale: float = 1.0) -> Callable[[Garm
     def make(g: Garment, box: Box) -> list[Layer]:
         step = g.pattern_size * scale
         shapes, strokes = _bands(box, step, step * share, vertical)
-        return [Layer(tuple(shapes), tuple(strokes if share * step < 2.6 else _borders(shapes)))]
+        return [Layer(shapes, strokes if share * step < 2.6 else _borders(shapes))]
 
     return make
 
@@ -85,7 +79,7 @@ def _diagonal(g: Garment, box: Box) -> list[Layer]:
     reach = max(box[2] - box[0], box[3] - box[1])
     wide = (centre[0] - reach, centre[1] - reach, centre[0] + reach, centre[1] + reach)
     shapes, _ = _bands(wide, g.pattern_size, 0.4 * g.pattern_size, True)
-    return [Layer(tuple(turn(s, 0.4, centre) for s in shapes), tuple(turn(s, 0.4, centre) for s in _borders(shapes)))]
+    return [Layer(shapes, _borders(shapes)).turned(0.4, centre)]
 
 
 def _grid(share: float, opacity: float, scale: float, double: bool) -> Callable[[Garment, Box], list[Layer]]:
@@ -94,7 +88,7 @@ def _grid(share: float, opacity: float, scale: float, double: bool) -> Callable[
         made = []
         for vertical in (False, True):
             shapes, strokes = _bands(box, step, step * share, vertical)
-            made.append(Layer(tuple(shapes), tuple(_borders(shapes) if double else strokes), opacity))
+            made.append(Layer(shapes, _borders(shapes) if double else strokes, opacity))
         return made
 
     return make
@@ -110,7 +104,7 @@ def _lattice(name: str, size: float, scale: float, *, spin: bool = False) -> Cal
                 if spin:
                     shape = turn(shape, ((row * 7 + column * 3) % 5 - 2) * 0.25)
                 shapes.append(shape + np.array([(column + (0.5 if row % 2 else 0.0)) * step, row * step * 0.9]))
-        return [Layer(tuple(shapes), tuple(np.concatenate([s, s[:1]]) for s in shapes))]
+        return [Layer(shapes, [np.concatenate([s, s[:1]]) for s in shapes])]
 
     return make
 
@@ -125,14 +119,14 @@ def _zigzag(g: Garment, box: Box) -> list[Layer]:
         lower = upper + np.array([0, 0.36 * step])
         shapes.append(np.concatenate([upper, lower[::-1]]))
         strokes += [upper, lower]
-    return [Layer(tuple(shapes), tuple(strokes))]
+    return [Layer(shapes, strokes)]
 
 
 def _breton(g: Garment, box: Box) -> list[Layer]:
     """Stripes on the chest or the thighs only."""
     step = 0.55 * g.pattern_size
     shapes, strokes = _bands((box[0], 14.0, box[2], 14.0 + 4.5 * step), step, 0.45 * step, False)
-    return [Layer(tuple(shapes), tuple(strokes))]
+    return [Layer(shapes, strokes)]
 
 
 PATTERNS: dict[str, Callable[[Garment, Box], list[Layer]]] = {

@@ -62,14 +62,13 @@ class _Painter:
     """The canvas and what is the same for all pieces of one photo."""
 
     def __init__(self, garment: Garment, view: View, rng: np.random.Generator):
-        self.garment, self.view, self.rng = garment, view, rng
+        self.garment, self.view = garment, view
         self.canvas = np.full((SIZE, SIZE, 3), 253, dtype=_F)
         rows = np.arange(SIZE, dtype=_F)[:, None] / _F(SIZE)
         columns = np.arange(SIZE, dtype=_F)[None, :] / _F(SIZE)
         drape = noise(rng, (7, 12)) * _F(0.055) + noise(rng, (16, 22)) * _F(0.035)
         self.light = _F(1.07) - _F(0.09) * columns - _F(0.06) * rows + drape + self._texture(rng)
-        self.colours = _colours(garment)
-        self.tint: dict[str, np.ndarray] = {k: np.array(v, dtype=_F) for k, v in self.colours.items()}
+        self.tint: dict[str, np.ndarray] = {k: np.array(v, dtype=_F) for k, v in _colours(garment).items()}
 
     def _texture(self, rng: np.random.Generator) -> Float[np.ndarray, "256 256"]:
         grain = rng.integers(-8, 9, size=(SIZE, SIZE)).astype(_F) / _F(8)
@@ -107,22 +106,16 @@ class _Painter:
             shade = blur(_moved(piece, 1, 2), 2, 2).astype(_F) / _F(255)
             target *= (_F(1) - _F(0.5 * part.lift) * shade)[:, :, None]
         colour = np.broadcast_to(self.tint[part.fabric], (*piece.shape, 3))
-        if part.fabric in ("main", "lining") and self.garment.pattern != "plain":
-            colour = self._patterned(part, colour, area)
+        for layer in layers(self.garment, part):
+            if layer.shapes:
+                cover = fill([self.view(s) for s in layer.shapes], area).astype(_F) * _F(layer.opacity / 255)
+                colour = colour + (self.tint["second"] - colour) * cover[:, :, None]
         small = min(piece.shape) < 58
         soft = blur(piece, 2 if small else 4, 2).astype(_F) / _F(255)
         rounded = _F(0.80) + _F(0.24) * np.clip((soft - _F(0.45)) * _F(1.9), 0, 1)
         shade = self.light[box] * rounded * _F(part.tone)
         alpha = (piece.astype(_F) / _F(255))[:, :, None]
         target += (colour * shade[:, :, None] + _F(6) - target) * alpha
-
-    def _patterned(self, part: Part, colour: np.ndarray, area: Window) -> np.ndarray:
-        low, high = part.outline.min(axis=0), part.outline.max(axis=0)
-        for layer in layers(self.garment, (float(low[0]), float(low[1]), float(high[0]), float(high[1])), part.axis):
-            if layer.shapes:
-                cover = fill([self.view(s) for s in layer.shapes], area).astype(_F) * _F(layer.opacity / 255)
-                colour = colour + (self.tint[layer.colour] - colour) * cover[:, :, None]
-        return colour
 
     def lines(self, lines: list[Line], role: str) -> None:
         """Draw lines of one role (and one clip) at once."""
@@ -180,16 +173,14 @@ def _colours(g: Garment) -> dict[str, tuple[float, ...]]:
         second = LIGHT if sum(main) < 420 else (58, 62, 84) if g.seed % 2 else second
     if _difference(main, trim) < 120:
         trim = tuple(int(0.62 * c) if sum(main) > 330 else min(255, c + 90) for c in main)
-    button = tuple(int(0.45 * c) for c in main) if sum(main) > 400 else (226, 218, 200)
-    lining = tuple(int(0.8 * c + 0.2 * 150) for c in main)
     return {
         "main": main,
         "second": second,
         "trim": trim,
-        "lining": lining,
+        "lining": tuple(int(0.8 * c + 0.2 * 150) for c in main),
         "light": LIGHT,
         "metal": METAL,
-        "button": button,
+        "button": tuple(int(0.45 * c) for c in main) if sum(main) > 400 else (226, 218, 200),
     }
 
 

@@ -1,6 +1,7 @@
 """Which garments there are, which designer draws which of them, and which are for testing."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -42,11 +43,9 @@ class Plan:
 
     def sketch(self, sketch_id: str) -> PlannedSketch:
         """The planned sketch of this id; KeyError for an id that is not in the plan."""
-        photo_id, _, tag = sketch_id.rpartition("_")
-        for split in self.sketches.values():
-            for planned in split:
-                if planned.photo_id == photo_id and planned.tag == tag:
-                    return planned
+        for planned in chain.from_iterable(self.sketches.values()):
+            if planned.sketch_id == sketch_id:
+                return planned
         raise KeyError(f"no sketch {sketch_id!r} in this plan; ids look like {next(iter(self.garments))}_01")
 
 
@@ -70,7 +69,8 @@ def split_plan(
     Raises:
         ValueError: a number of sketches does not fit the number of photos.
     """
-    for name, photos, sketches in (("train", train_photos, train_sketches), ("test", test_photos, test_sketches)):
+    counts = {"train": (train_photos, train_sketches), "test": (test_photos, test_sketches)}
+    for name, (photos, sketches) in counts.items():
         if not photos <= sketches <= NUM_DESIGNERS * photos:
             raise ValueError(
                 f"{sketches} {name} sketches of {photos} photos: choose between {photos} (one per photo) and "
@@ -88,13 +88,9 @@ def split_plan(
         twin = own.random() < TWIN_SHARE and test in latest
         garments[f"{index + 1:05d}"] = latest[test] = vary(latest[test], own) if twin else draw_garment(own)
     ids = list(garments)
-    photos = {"train": tuple(i for i, t in zip(ids, is_test, strict=True) if not t),
-              "test": tuple(i for i, t in zip(ids, is_test, strict=True) if t)}  # fmt: skip
-    sketches = {
-        "train": _assign(photos["train"], train_sketches, rng),
-        "test": _assign(photos["test"], test_sketches, rng),
-    }
-    return Plan(seed, garments, photos, sketches)
+    photo_ids = {name: tuple(np.array(ids)[is_test == (name == "test")].tolist()) for name in counts}
+    planned = {name: _assign(photo_ids[name], sketches, rng) for name, (_, sketches) in counts.items()}
+    return Plan(seed, garments, photo_ids, planned)
 
 
 def _assign(photo_ids: tuple[str, ...], count: int, rng: np.random.Generator) -> tuple[PlannedSketch, ...]:

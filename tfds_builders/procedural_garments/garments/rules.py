@@ -166,11 +166,8 @@ def _jacket(draw: Draw, f: dict, long: float, short: float) -> None:
 
 
 def _coat(draw: Draw, f: dict, long: float, short: float) -> None:
-    f["sleeve"], f["sleeve_length"], f["sleeve_width"] = (
-        draw.of("straight straight raglan bell bishop dolman"),
-        long * draw.between(0.6, 1.0),
-        draw.between(7, 10),
-    )
+    f["sleeve"] = draw.of("straight straight raglan bell bishop dolman")
+    f["sleeve_length"], f["sleeve_width"] = long * draw.between(0.6, 1.0), draw.between(7, 10)
     f["collar"] = draw.of("notch notch shawl stand round hood none shirt")
     f |= {"neckline": "v", "depth": draw.between(14, 34) if f["collar"] in ("notch", "shawl") else draw.between(5, 9)}
     f["length"] = float(draw.of("80 94 108 122 136")) + draw.between(-4, 4)

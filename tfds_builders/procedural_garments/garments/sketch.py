@@ -164,8 +164,10 @@ class _Pen:
         inside = cells([self.view(part.outline)]) if clip is None else cells([self.view(part.outline)]) & clip
         if part.lift or part.fabric in ("lining", "light"):
             self.paper[inside] = 0
-        if part.fabric in ("main", "lining") and self.garment.pattern != "plain":
-            self._pattern(part, inside)
+        for layer in layers(self.garment, part):
+            for stroke in layer.strokes:
+                if self.rng.random() < self.hand.pattern:
+                    self.stroke(self.view(stroke), 0.7, inside)
         shaded = part.fabric == "lining" and part.tone < 0.75
         if shaded or (self.hand.hatch and part.fabric in ("second", "trim")):
             self._hatch(part, inside)
@@ -225,13 +227,6 @@ class _Pen:
             cell = np.clip(np.floor(points * OVERSAMPLING).astype(np.int64), 0, SIZE * OVERSAMPLING - 1)
             keep &= clip[cell[:, 1], cell[:, 0]]
         stamp(self.paper, points[keep], radius[keep], hand.ink)
-
-    def _pattern(self, part: Part, inside: Bool[np.ndarray, "s s"]) -> None:
-        low, high = part.outline.min(axis=0), part.outline.max(axis=0)
-        for layer in layers(self.garment, (float(low[0]), float(low[1]), float(high[0]), float(high[1])), part.axis):
-            for stroke in layer.strokes:
-                if self.rng.random() < self.hand.pattern:
-                    self.stroke(self.view(stroke), 0.7, inside)
 
     def _hatch(self, part: Part, inside: Bool[np.ndarray, "s s"]) -> None:
         """Slanting strokes, where the cloth is of another colour or in the shade."""

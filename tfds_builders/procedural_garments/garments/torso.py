@@ -5,7 +5,17 @@ from itertools import pairwise
 import numpy as np
 
 from tfds_builders.procedural_garments.garments.drawing import Drawing
-from tfds_builders.procedural_garments.garments.geometry import Curve, arc, circle, line, mirror, spline, unit
+from tfds_builders.procedural_garments.garments.geometry import (
+    Curve,
+    Point,
+    across,
+    arc,
+    circle,
+    line,
+    mirror,
+    spline,
+    unit,
+)
 from tfds_builders.procedural_garments.garments.parameters import Garment
 
 STRAP_TOP = 13.0  # cm below the shoulder at which a bodice on straps begins
@@ -28,16 +38,13 @@ def neckline(g: Garment) -> list[Curve]:
     if g.neckline == "v":
         return [arc((-n, 0), (0, deep + 3), 0.04), arc((0, deep + 3), (n, 0), 0.04)]
     if g.neckline == "square":
-        return [
-            line((-n, 0), (-n * 0.92, deep)),
-            line((-n * 0.92, deep), (n * 0.92, deep)),
-            line((n * 0.92, deep), (n, 0)),
-        ]
+        left, right = (-n * 0.92, deep), (n * 0.92, deep)
+        return [line((-n, 0), left), line(left, right), line(right, (n, 0))]
     if g.neckline == "sweetheart":
         return [spline((-n, 0), (-n * 0.98, deep * 0.55), (-n * 0.5, deep * 0.72), (0, deep + 2)),
                 spline((0, deep + 2), (n * 0.5, deep * 0.72), (n * 0.98, deep * 0.55), (n, 0))]  # fmt: skip
     if g.neckline == "boat":
-        return [arc((-n, 0), (n, 0), -0.22)]
+        return [across(n, 0, -0.22)]
     ring = circle((0, 0), n, (deep if g.neckline == "scoop" else 0.75 * min(deep, 10)) / n, steps=8)
     return [ring[: len(ring) // 2 + 1][::-1]]
 
@@ -48,12 +55,12 @@ def hem_edge(style: str, half: float, y: float) -> Curve:
         return spline((half, y - 7), (half * 0.75, y - 2), (half * 0.3, y + 1), (-half * 0.3, y + 1),
                       (-half * 0.75, y - 2), (-half, y - 7))  # fmt: skip
     if style == "dip":
-        return arc((half, y), (-half, y), -0.22)
+        return across(-half, y, -0.22)
     if style == "slant":
         return arc((half, y - SLANT * half), (-half, y + SLANT * half), 0.03)
     if style == "zigzag":
         return line((half, y), (half * 0.5, y - 0.3 * half), (0, y), (-half * 0.5, y - 0.3 * half), (-half, y))
-    return arc((half, y), (-half, y), 0.035)
+    return across(-half, y, 0.035)
 
 
 def torso(d: Drawing, g: Garment, bottom: float, half: float) -> Curve:
@@ -75,13 +82,10 @@ def torso(d: Drawing, g: Garment, bottom: float, half: float) -> Curve:
     tip = (g.shoulder, slope) if g.sleeve not in ("none", "cap") else (max(g.shoulder - 3, n + 3), slope)
     if g.sleeve == "halter":
         tip = (n + 2.5, 1.0)
-        d.part(
-            [arc((-n - 2.5, 1), (n + 2.5, 1), 0.3), arc((n, 2.5), (-n, 2.5), -0.3)], fabric="main", tone=0.8, lift=0.15
-        )
+        d.part([across(n + 2.5, 1, 0.3), across(-n, 2.5, -0.3)], tone=0.8, lift=0.15)
     if g.sleeve not in BARE:
-        d.part(
-            [arc((-n, 0), (n, 0), -0.12), np.concatenate(front)[::-1]], hidden=(1,), fabric="lining", tone=0.78, lift=0
-        )
+        edges = [across(n, 0, -0.12), np.concatenate(front)[::-1]]
+        d.part(edges, hidden=(1,), fabric="lining", tone=0.78, lift=0)
     if g.sleeve == "strap":
         top = (0.5 * n + 2, 0.0)
         d.part([line((n - 2.4, STRAP_TOP + 1), top), line((top[0] + 2.2, top[1]), (n, STRAP_TOP + 1))], both=True)
@@ -101,16 +105,10 @@ def torso(d: Drawing, g: Garment, bottom: float, half: float) -> Curve:
         side, left = cut_slanting(side, half, bottom, hem)
     edges = [*front, shoulder, armhole, side, hem, left[::-1], mirror(armhole)[::-1], mirror(shoulder)[::-1]]
     body = d.part(edges)
-    if (
-        g.cloth == "smooth"
-        and bottom > 34
-        and g.kind in ("dress", "jacket", "coat", "jumpsuit")
-        and g.waist < g.chest - 2
-    ):
-        d.line(
-            spline((0.5 * g.chest, under[1] + 6), (0.42 * g.waist, min(g.rise, bottom)), (0.5 * half, bottom - 2)),
-            both=True,
-        )
+    tailored = g.cloth == "smooth" and g.kind in ("dress", "jacket", "coat", "jumpsuit")
+    if tailored and bottom > 34 and g.waist < g.chest - 2:
+        waist = (0.42 * g.waist, min(g.rise, bottom))
+        d.line(spline((0.5 * g.chest, under[1] + 6), waist, (0.5 * half, bottom - 2)), both=True)
     return body
 
 
@@ -120,9 +118,7 @@ def _side(g: Garment, under: tuple[float, float], bottom: float, half: float) ->
     points = [under, (g.waist, g.rise)]
     if bottom > g.rise + 28:
         points.append((g.hip, g.rise + 20))
-    if g.hem_style == "curved":
-        return spline(*points, (half, bottom - 7))
-    return spline(*points, (half, bottom))
+    return spline(*points, (half, bottom - 7 if g.hem_style == "curved" else bottom))
 
 
 def cut_slanting(side: Curve, half: float, bottom: float, hem: Curve) -> tuple[Curve, Curve]:
@@ -131,78 +127,66 @@ def cut_slanting(side: Curve, half: float, bottom: float, hem: Curve) -> tuple[C
     return right, np.concatenate([mirror(side)[:-1], hem[-1:]])
 
 
-def _sleeve(
-    d: Drawing, g: Garment, collar: tuple[float, float] | None, tip: tuple[float, float], under: tuple[float, float]
-) -> None:
+def _sleeve(d: Drawing, g: Garment, collar: Point | None, shoulder: Point, under: Point) -> None:
     """Both sleeves with their cuffs; drawn before the body, which covers their roots."""
     c, s = unit(g.spread + (0.12 if g.sleeve_length < 30 else 0.0))
     along, out = np.array([s, c]), np.array([c, -s])
     length = g.sleeve_length
-    outer = np.array(tip) + along * length
+    tip, root = np.array(shoulder), np.array(under)
+    outer = tip + along * length
     inner = outer - out * 2 * g.sleeve_width
-    root = np.array(under)
     puff = {"puff": 5.5, "bishop": 2.0, "bell": -0.4}.get(g.sleeve, 0.8)
-    first = np.array(tip) + along * 0.22 * length + out * puff
-    second = np.array(tip) + along * 0.6 * length + out * (0.6 * puff if g.sleeve != "bishop" else 6.0)
+    first = tip + along * 0.22 * length + out * puff
+    second = tip + along * 0.6 * length + out * (0.6 * puff if g.sleeve != "bishop" else 6.0)
     if g.sleeve == "bell":
         outer = outer + out * 0.35 * g.sleeve_width
-        second = np.array(tip) + along * 0.5 * length - out * 1.2
-    top = spline(tuple(tip), tuple(first), tuple(second), tuple(outer))
+        second = tip + along * 0.5 * length - out * 1.2
     middle = 0.45 * inner + 0.55 * root
     low = middle + (out * 2.5 if g.sleeve == "bell" else -out * (6.0 if g.sleeve == "bishop" else 0.5 * max(puff, 0)))
-    bottom = spline(tuple(inner), tuple(low), tuple(root))
-    wrist = arc(tuple(outer), tuple(inner), 0.06)
-    edges = [top, wrist, bottom, arc(tuple(root), tuple(tip), -0.05)]
-    if collar is not None:
-        edges = [line(collar, tip), *edges[:3], line(tuple(root), collar)]
+    edges = [spline(tip, first, second, outer), arc(outer, inner, 0.06), spline(inner, low, root)]
+    edges = [*edges, arc(root, tip, -0.05)] if collar is None else [line(collar, tip), *edges, line(root, collar)]
     colour = "second" if g.panel == "sleeves" else "main"
     outline = d.part(edges, hidden=(len(edges) - 1,), fabric=colour, tone=0.96, axis=-g.spread, both=True)
     if length > 40:
         elbow = root + (inner - root) * 0.45
         for shift in (0.0, 4.0):
             start = elbow + along * shift
-            d.line(arc(tuple(start), tuple(start + out * 7 + along * 2.5), 0.1), "fold", clip=outline, both=True)
+            d.line(arc(start, start + out * 7 + along * 2.5, 0.1), "fold", clip=outline, both=True)
     if g.sleeve in ("puff", "bishop"):
         for share in (0.2, 0.5, 0.8):
             end = outer + (inner - outer) * share
-            d.line(arc(tuple(end), tuple(end - along * 6 + out * (0.5 - share) * 5), 0.08), "fold", both=True)
+            d.line(arc(end, end - along * 6 + out * (0.5 - share) * 5, 0.08), "fold", both=True)
             if g.sleeve == "puff":
-                start = np.array(tip) + (root - np.array(tip)) * (share * 0.5)
-                d.line(arc(tuple(start), tuple(start + along * 5 + out * 2), 0.08), "fold", both=True)
+                start = tip + (root - tip) * (share * 0.5)
+                d.line(arc(start, start + along * 5 + out * 2, 0.08), "fold", both=True)
     _cuff(d, g, outer, inner, along, out)
 
 
 def _cuff(d: Drawing, g: Garment, outer: np.ndarray, inner: np.ndarray, along: np.ndarray, out: np.ndarray) -> None:
     if g.cuff == "plain":
         offset = along * -2.0
-        d.line(arc(tuple(outer + offset), tuple(inner + offset), 0.06), "stitch", both=True)
+        d.line(arc(outer + offset, inner + offset, 0.06), "stitch", both=True)
         return
     height = {"band": 5.0, "rib": 5.5, "rolled": 5.0, "frill": 6.0}[g.cuff] * (0.7 if g.sleeve_length < 30 else 1.0)
     grow = {"band": 0.3, "rib": -0.6, "rolled": 1.0, "frill": 3.0}[g.cuff]
     a, b = outer + out * max(grow, 0.2) * 0.5, inner - out * max(grow, 0.2) * 0.5
     p, q = outer + along * height + out * grow, inner + along * height - out * grow
-    start = -along * height if g.cuff == "rolled" else along * 0
-    end = -along * height if g.cuff == "rolled" else along * 0
-    fabric = {"rib": "trim" if g.panel != "none" else "main", "rolled": "lining", "band": "main", "frill": "main"}[
-        g.cuff
-    ]
-    edges = [line(tuple(a + start), tuple(p + end)), arc(tuple(p + end), tuple(q + end), 0.07),
-             line(tuple(q + end), tuple(b + start)), arc(tuple(b + start), tuple(a + start), -0.07)]  # fmt: skip
-    if g.cuff == "frill":
-        edges[1] = frill_edge(p, q, 4)
-    d.part(edges, fabric=fabric, axis=-g.spread, tone=0.97, both=True)
+    if g.cuff == "rolled":
+        a, b, p, q = (corner - along * height for corner in (a, b, p, q))
+    fabric = {"rib": "trim" if g.panel != "none" else "main", "rolled": "lining"}.get(g.cuff, "main")
+    low = frill_edge(p, q, 4) if g.cuff == "frill" else arc(p, q, 0.07)
+    d.part([line(a, p), low, line(q, b), arc(b, a, -0.07)], fabric=fabric, axis=-g.spread, tone=0.97, both=True)
     if g.cuff in ("rib", "frill"):
         for k in range(1, 6):
             start, end = a + (b - a) * (k / 6), p + (q - p) * (k / 6)
-            d.line(
-                line(tuple(start), tuple(start + (end - start) * 0.85)), "rib" if g.cuff == "rib" else "fold", both=True
-            )
+            d.line(line(start, start + (end - start) * 0.85), "rib" if g.cuff == "rib" else "fold", both=True)
     elif g.cuff == "band" and g.sleeve_length > 30:
         centre = (a + b) / 2 + along * height * 0.5 + out * 0.45 * g.sleeve_width
-        d.part([circle((float(centre[0]), float(centre[1])), 0.9)], fabric="button", both=True)
+        d.part([circle(centre, 0.9)], fabric="button", both=True)
 
 
-def frill_edge(start: np.ndarray, end: np.ndarray, waves: int) -> Curve:
+def frill_edge(start: Point, end: Point, waves: int) -> Curve:
     """A wavy edge."""
-    points = [start + (end - start) * (k / waves) for k in range(waves + 1)]
-    return np.concatenate([arc(tuple(a), tuple(b), 0.2, 6) for a, b in pairwise(points)])
+    first, step = np.array(start), np.array(end) - np.array(start)
+    points = [first + step * (k / waves) for k in range(waves + 1)]
+    return np.concatenate([arc(a, b, 0.2, 6) for a, b in pairwise(points)])
