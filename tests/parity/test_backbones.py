@@ -41,14 +41,14 @@ TORCH = {  # golden: backbone, image size
     "torch_resnet18_96": ("resnet18", 96),
     "torch_resnet50_65": ("resnet50", 65),
 }
-QUICK = (*NARROW, "torch_resnet18_96", "recipe_vgg16", "recipe_resnet50")
+QUICK = (*NARROW, "torch_resnet18_96", "recipe_vgg16", "recipe_resnet50", "recipe_inception_v3")
 
 
 def cases(names):
     return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
-@pytest.mark.parametrize("name", [*cases(set(ORIGINAL) - {"recipe_inception_v3"}), "recipe_inception_v3"])
+@pytest.mark.parametrize("name", cases(ORIGINAL))
 def test_the_originals_encoders(name):
     arrays, meta = load(name)
     backbone, size, embedding = ORIGINAL[name]
