@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
 from effnet_jax.figures.grid import Pictures
-from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, framed, heading, new_figure, our_style, save_figure
+from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, framed, new_plot, plot_files
 
 WIDTH, HEIGHT = 9.6, 9.8  # inches
 TILE, MARGIN, TOP, BOTTOM = 0.82, 1.05, 0.85, 0.5  # a pinned picture; around the plane; heading; legend
@@ -61,8 +61,9 @@ def draw_tsne(
         pictures: a split in the same order, for the pinned pictures; None pins none.
         subtitle: under the title.
     """
-    with our_style():
-        figure = new_figure(WIDTH, HEIGHT, arrange=False)
+    note = "t-SNE keeps neighbours together; distances between groups, and the axes, mean nothing."
+    note = f"{subtitle}. {note}" if subtitle else note
+    with new_plot(stem, WIDTH, HEIGHT, "Sketches and photos in the plane", note, arrange=False) as figure:
         inner = (
             MARGIN / WIDTH,
             (BOTTOM + TILE) / HEIGHT,
@@ -83,9 +84,7 @@ def draw_tsne(
         if pictures is not None:
             _pin(figure, axis, photos, photo_index, pictures)
         figure.legend(*axis.get_legend_handles_labels(), loc="lower center", ncols=3)
-        note = "t-SNE keeps neighbours together; distances between groups, and the axes, mean nothing."
-        heading(figure, "Sketches and photos in the plane", f"{subtitle}. {note}" if subtitle else note)
-        return save_figure(figure, stem)
+    return plot_files(stem)
 
 
 def _pin(
