@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int
 
+from effnet_jax.encoders.encoders import unit_rows
 from effnet_jax.presentation.plot_style import GREY, VERMILION, new_plot, plot_files
 
 CIRCLED = 60
@@ -16,11 +17,7 @@ def similarities(
     sketches: Float32[np.ndarray, "s z"], photos: Float32[np.ndarray, "g z"]
 ) -> Float32[np.ndarray, "s g"]:
     """Cosine of every sketch with every photo."""
-
-    def unit(x: np.ndarray) -> np.ndarray:
-        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
-    return (unit(sketches) @ unit(photos).T).astype(np.float32)
+    return (unit_rows(sketches) @ unit_rows(photos).T).astype(np.float32)
 
 
 def draw_similarities(

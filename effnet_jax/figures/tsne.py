@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
+from effnet_jax.encoders.encoders import unit_rows
 from effnet_jax.figures.grid import Pictures
 from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, framed, new_plot, plot_files
 
@@ -33,10 +34,9 @@ def embed_in_the_plane(
     """
     from sklearn.manifold import TSNE
 
-    points = np.concatenate([sketches, photos]).astype(np.float64)
+    points = unit_rows(np.concatenate([sketches, photos]).astype(np.float64))  # so that Euclidean orders as cosine does
     if len(points) < 4:
         raise ValueError(f"t-SNE needs four points or more, got {len(points)}.")
-    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)  # then Euclidean orders as cosine does
     perplexity = min(30.0, (len(points) - 1) / 3)
     plane = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed).fit_transform(points)
     return plane[: len(sketches)], plane[len(sketches) :]
