@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from effnet_jax.catalogue import layout, part_files
-from effnet_jax.catalogue.layout import Manifest, Table
+from effnet_jax.catalogue.layout import Manifest
 from effnet_jax.catalogue.owned import LOCK, check_place, generations, remove_if_nothing, remove_unused
 from effnet_jax.catalogue.parts import PartWriter
 from effnet_jax.catalogue.photo_sources import choose_sources, nothing_found, refuse_emptied
@@ -93,11 +93,11 @@ def build_catalogue(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder, fresh), Interrupt(insist=(signal.SIGINT, signal.SIGTERM)) as interrupt:
         manifest = layout.read_manifest(folder)
-        table = _usable_table(folder, manifest)
+        before = _photos_of(folder, manifest)
         keep_tokens = bool(manifest and manifest.tokens) if tokens is None else tokens
         kept_sources = choose_sources(folder, manifest, sources, forget)
         found = find_photos(kept_sources)
-        refuse_emptied(kept_sources, table, found)
+        refuse_emptied(kept_sources, before, found)
         if not found.photos:
             raise ValueError(nothing_found(kept_sources, manifest, found))
         encoders = _claim(folder, manifest, encoders)
@@ -109,7 +109,7 @@ def build_catalogue(
             part_photos=part_photos or (PART_PHOTOS // 8 if keep_tokens else PART_PHOTOS),
             interrupt=interrupt,
         )
-        hashes = parts.embed(found, table, check_contents)
+        hashes = parts.embed(found, before, check_contents)
         if not found.photos:
             raise ValueError(nothing_found(kept_sources, manifest, found))
         photos, paths = parts.table(found.photos, hashes)
@@ -126,7 +126,7 @@ def build_catalogue(
             fingerprint=encoders.fingerprint,
             written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
-        report = _compare(table, found.photos, hashes)
+        report = _compare(before, found.photos, hashes)
         layout.write_manifest(folder, present)
         remove_unused(folder, present, set(photos["part"].tolist()))
     report.embedded, report.unreadable = parts.embedded, list(present.unreadable)
@@ -134,15 +134,19 @@ def build_catalogue(
     return report
 
 
-def _usable_table(folder: Path, manifest: Manifest | None) -> Table | None:
-    """Give the table; None also where it is damaged, for this build makes it anew from the sources and the parts."""
+def _photos_of(folder: Path, manifest: Manifest | None) -> dict[PhotoPath, bytes]:
+    """Give the photos of the index with their content hashes.
+
+    There are none where its table is damaged, for this build makes it anew from the sources and the parts.
+    """
+    if manifest is None:
+        return {}
     try:
-        table = None if manifest is None else layout.open_table(folder, manifest)
-        if table is not None:
-            table.all_paths()
+        table = layout.open_table(folder, manifest)
+        rows = zip(table.all_paths(), table.photos.tolist(), strict=True)
     except layout.NotWhole:
-        return None
-    return table
+        return {}
+    return {PhotoPath(path, size, mtime_ns): bytes(sha256) for path, (sha256, size, mtime_ns, *_) in rows}
 
 
 def _claim(folder: Path, manifest: Manifest | None, encoders: Encoders | None) -> Encoders:
@@ -177,17 +181,15 @@ def _origin(encoders: Encoders) -> str:
     return f"step {origin.get('step')} of {origin.get('run')} (fingerprint {encoders.fingerprint[:12]})"
 
 
-def _compare(table: Table | None, photos: Collection[PhotoPath], hashes: dict[str, bytes]) -> BuildReport:
-    before = {}
-    if table is not None:
-        before = {p: row[0].tobytes() for p, row in zip(table.all_paths(), table.photos, strict=True)}
-    added = [p.path for p in photos if p.path not in before]
-    removed = before.keys() - {p.path for p in photos}
-    gone = {before[path] for path in removed}
+def _compare(before: dict[PhotoPath, bytes], photos: Collection[PhotoPath], hashes: dict[str, bytes]) -> BuildReport:
+    known = {photo.path: sha256 for photo, sha256 in before.items()}
+    added = [p.path for p in photos if p.path not in known]
+    removed = known.keys() - {p.path for p in photos}
+    gone = {known[path] for path in removed}
     return BuildReport(
         photos=len(photos),
         added=len(added),
-        changed=sum(p.path in before and before[p.path] != hashes[p.path] for p in photos),
+        changed=sum(p.path in known and known[p.path] != hashes[p.path] for p in photos),
         moved=sum(hashes[path] in gone for path in added),
         removed=len(removed),
     )

@@ -132,11 +132,8 @@ class Catalogue:
             ValueError: re-ranking without tokens or without TRSM.
         """
         hits = []
-        for start in range(0, len(sketches), SKETCHES):
-            small = self._prepared(sketches[start : start + SKETCHES], clean)
-            hits += self.search_resized(
-                small, top=top, rerank=rerank, shortlist=shortlist, check_files=check_files
-            )  # fmt: skip
+        for small in self._batches(sketches, clean):
+            hits += self.search_resized(small, top=top, rerank=rerank, shortlist=shortlist, check_files=check_files)
         return hits
 
     def resized(self, picture: UInt8[np.ndarray, "_ _ 3"]) -> UInt8[np.ndarray, "_ _ 3"]:
@@ -160,26 +157,16 @@ class Catalogue:
             index, score = (x[:, :top] for x in self._reranker(small, index))
         return [
             [
-                Hit(
-                    place + 1,
-                    float(score[i, place]),
-                    self._table.path(row),
-                    row,
-                    self.status(row) if check_files else OK,
-                )
-                for place, row in enumerate(index[i].tolist())
+                Hit(rank, cosine, self._table.path(row), row, self.status(row) if check_files else OK)
+                for rank, (row, cosine) in enumerate(zip(rows, cosines, strict=True), 1)
             ]
-            for i in range(len(small))
+            for rows, cosines in zip(index.tolist(), score.tolist(), strict=True)
         ]
 
     def embed_sketches(self, sketches: Sequence[Picture], *, clean: bool = False) -> Float32[np.ndarray, "s z"]:
         """Embed sketches as `search` does; unit norm."""
-        if not sketches:
-            return np.empty((0, self.manifest.width), np.float32)
-        starts = range(0, len(sketches), SKETCHES)
-        return np.concatenate(
-            [self.encoders.embed_sketches(self._prepared(sketches[i : i + SKETCHES], clean)) for i in starts]
-        )
+        none = np.empty((0, self.manifest.width), np.float32)
+        return np.concatenate([none, *map(self.encoders.embed_sketches, self._batches(sketches, clean))])
 
     @cached_property
     def _reranker(self) -> Any:
@@ -187,18 +174,12 @@ class Catalogue:
 
         if not self.manifest.tokens:
             raise ValueError(f"{self.folder} keeps no tokens to re-rank by; embed with --tokens (tokens=True).")
-        return Reranker(self.encoders, self)
+        return Reranker(self.encoders, _KeptTokens(self))
 
-    def _prepared(self, sketches: Sequence[Picture], clean: bool) -> UInt8[np.ndarray, "s _ _ 3"]:
-        small = []
-        for sketch in sketches:  # one at a time: what a camera gives is large
-            picture = read_picture(sketch)
-            if clean:
-                from effnet_jax.data.clean_sketch import clean_sketch
-
-                picture = clean_sketch(picture)
-            small.append(self.resized(picture))
-        return np.stack(small)
+    def _batches(self, sketches: Sequence[Picture], clean: bool) -> Iterator[UInt8[np.ndarray, "s _ _ 3"]]:
+        for start in range(0, len(sketches), SKETCHES):
+            some = sketches[start : start + SKETCHES]  # read one at a time: what a camera gives is large
+            yield np.stack([self.resized(read_picture(sketch, clean=clean)) for sketch in some])
 
     def status(self, row: int) -> str:
         """Tell whether the photo of a row is still where and what it was: "ok", "missing" or "changed"."""
@@ -244,6 +225,19 @@ class Catalogue:
             if present is not None and present.generation == self.manifest.generation:
                 raise
             raise ValueError(f"{self.folder} was rebuilt while it was open; open it again ({error}).") from error
+
+
+class _KeptTokens:
+    """An index's tokens as a pair scorer reads them."""
+
+    def __init__(self, catalogue: Catalogue):
+        self._catalogue = catalogue
+
+    def __len__(self) -> int:
+        return len(self._catalogue)
+
+    def __getitem__(self, rows: slice | Int[np.ndarray, " b"]) -> Float32[np.ndarray, "b n d"]:
+        return self._catalogue.tokens(np.arange(len(self))[rows]).astype(np.float32)
 
 
 def _open_present(folder: Path) -> tuple[Manifest, Table]:

@@ -4,13 +4,14 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from effnet_jax.catalogue import part_files
-from effnet_jax.catalogue.layout import PHOTO, Table
+from effnet_jax.catalogue.layout import PHOTO
+from effnet_jax.catalogue.picture import reason_of
 from effnet_jax.catalogue.scan import Found, PhotoPath
 from effnet_jax.data.decode import DecodeError, decode_rgb
 from effnet_jax.data.preprocessing import resize
@@ -70,20 +71,21 @@ class PartWriter:
             for row, sha256 in enumerate([] if contents is None else contents):
                 self.place[sha256.tobytes()] = number, row
 
-    def embed(self, found: Found, table: Table | None, check_contents: bool) -> dict[str, bytes]:
+    def embed(self, found: Found, before: Mapping[PhotoPath, bytes], check_contents: bool) -> dict[str, bytes]:
         """Make sure that every readable photo lies in a part; gives the content hash of each path.
 
         Photos that cannot be read move from `found.photos` to `found.unreadable`.
 
         Args:
             found: what the walk found.
-            table: the index so far; a photo of the same path, size and time there is taken as unchanged.
+            before: the index so far; a photo of the same path, size and time there is taken as unchanged.
             check_contents: read those too.
 
         Raises:
             KeyboardInterrupt: a stop was asked for; what was encoded is on disk.
         """
-        hashes = {} if table is None or check_contents else self._unchanged(found.photos, table)
+        unchanged = [] if check_contents else [photo for photo in found.photos if before.get(photo) in self.place]
+        hashes = {photo.path: before[photo] for photo in unchanged}
         todo = [photo for photo in found.photos if photo.path not in hashes]
         reads = in_threads(self._read, todo, ahead=2 * self.batch_size)
         stamps = {}
@@ -123,18 +125,6 @@ class PartWriter:
         rows["part"], rows["row"] = zip(*(self.place[hashes[p.path]] for p in photos), strict=True)
         return rows, b"".join(paths)
 
-    def _unchanged(self, photos: Sequence[PhotoPath], table: Table) -> dict[str, bytes]:
-        """Content hashes of photos whose path, size and time are those of the index."""
-        before = dict(zip(table.all_paths(), table.photos.tolist(), strict=True))
-        hashes = {}
-        for photo in photos:
-            row = before.get(photo.path)
-            if row is not None and (row[1], row[2]) == (photo.size, photo.mtime_ns):
-                sha256 = bytes(row[0])
-                if sha256 in self.place:
-                    hashes[photo.path] = sha256
-        return hashes
-
     def _has(self, sha256: bytes) -> bool:
         return sha256 in self.place or sha256 in self._waiting or any(r.sha256 == sha256 for r in self._batch)
 
@@ -148,10 +138,8 @@ class PartWriter:
                 size = self.encoders.preprocessing
                 read.pixels = resize(image, size.image_size, size.resample)
                 read.thumbnail = thumbnail(image, THUMBNAIL)
-        except DecodeError as error:
-            return _Read(photo, reason=error.reason)
-        except OSError as error:
-            return _Read(photo, reason=error.strerror or str(error))
+        except (DecodeError, OSError) as error:
+            return _Read(photo, reason=reason_of(error))
         return read
 
     def _encode(self, found: Found, hashes: dict[str, bytes]) -> None:

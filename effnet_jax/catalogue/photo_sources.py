@@ -1,13 +1,13 @@
 """The files and folders that an index holds the photos of. No JAX."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from effnet_jax.catalogue import layout, part_files
-from effnet_jax.catalogue.layout import Manifest, Table
-from effnet_jax.catalogue.scan import Found, absolute
+from effnet_jax.catalogue.layout import Manifest
+from effnet_jax.catalogue.scan import Found, PhotoPath, absolute
 
 
 def choose_sources(folder: Path, manifest: Manifest | None, added: Sequence[Any], forget: Sequence[Any]) -> list[str]:
@@ -35,15 +35,13 @@ def choose_sources(folder: Path, manifest: Manifest | None, added: Sequence[Any]
     return sources
 
 
-def refuse_emptied(sources: Sequence[str], table: Table | None, found: Found) -> None:
+def refuse_emptied(sources: Sequence[str], before: Collection[PhotoPath], found: Found) -> None:
     """Take a source that had photos and has none now for one that is missing: a drive that is not mounted.
 
     Raises:
         ValueError: there is one.
     """
-    before = table.all_paths() if table is not None else []
-    now = [photo.path for photo in found.photos]
-    empty = [s for s in sources if any(_lies_in(p, s) for p in before) and not any(_lies_in(p, s) for p in now)]
+    empty = [source for source in sources if _holds(source, before) and not _holds(source, found.photos)]
     if empty:
         what = "sources that had photos and have none now (a drive that is not mounted?)"
         raise _refused(what, empty, "empty")
@@ -54,8 +52,9 @@ def _refused(what: str, sources: Sequence[str], state: str) -> ValueError:
     return ValueError("\n".join([f"{what}:", *(f"  {source}" for source in sources), way_out]))
 
 
-def _lies_in(path: str, source: str) -> bool:
-    return path == source or path.startswith(os.path.join(source, ""))
+def _holds(source: str, photos: Collection[PhotoPath]) -> bool:
+    inside = os.path.join(source, "")
+    return any(photo.path == source or photo.path.startswith(inside) for photo in photos)
 
 
 def nothing_found(sources: Sequence[str], manifest: Manifest | None, found: Found) -> str:

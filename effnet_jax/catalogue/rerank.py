@@ -1,27 +1,12 @@
 """Score an index's first photos anew, sketch and photo together: TRSM on the tokens that the index keeps."""
 
-from typing import Protocol, runtime_checkable
-
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.runtime.sharding import make_mesh
-from effnet_jax.stages.trsm.pair_scoring import PairScorer
-
-
-@runtime_checkable
-class KeptTokens(Protocol):
-    """An index that keeps its photos' tokens."""
-
-    def __len__(self) -> int:
-        """Count the photos."""
-        ...
-
-    def tokens(self, rows: Int[np.ndarray, " r"]) -> np.ndarray:
-        """Give the tokens of some photos."""
-        ...
+from effnet_jax.stages.trsm.pair_scoring import PairScorer, TokenRows
 
 
 class Reranker:
@@ -29,13 +14,13 @@ class Reranker:
 
     Args:
         encoders: of a stage-2 run.
-        catalogue: the index.
+        photos: tokens of the index's photos.
 
     Raises:
         ValueError: the encoders are of a stage-1 run, which has nothing to score pairs with.
     """
 
-    def __init__(self, encoders: Encoders, catalogue: KeptTokens):
+    def __init__(self, encoders: Encoders, photos: TokenRows):
         module = encoders.pair_module
         if module is None:
             raise ValueError(
@@ -44,7 +29,7 @@ class Reranker:
             )
         trsm = make_functional_trsm(encoders.config, module.config)
         self._encoders = encoders
-        self._photos = _Tokens(catalogue)
+        self._photos = photos
         self._scorer = PairScorer(trsm, module.params, make_mesh())
 
     def __call__(
@@ -63,16 +48,3 @@ class Reranker:
         scores = self._scorer.shortlist(tokens, self._photos, index)
         order = np.argsort(-scores, axis=1, kind="stable")
         return np.take_along_axis(index, order, 1), np.take_along_axis(scores, order, 1)
-
-
-class _Tokens:
-    """An index's tokens as the pair scorer reads them."""
-
-    def __init__(self, catalogue: KeptTokens):
-        self._catalogue = catalogue
-
-    def __len__(self) -> int:
-        return len(self._catalogue)
-
-    def __getitem__(self, rows: slice | Int[np.ndarray, " b"]) -> Float32[np.ndarray, "b n d"]:
-        return self._catalogue.tokens(np.arange(len(self))[rows]).astype(np.float32)

@@ -1,13 +1,14 @@
 """`effnet-jax check-data`: examine a folder of sketches and photos."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from effnet_jax.cli.outputs import print_result
+
 if TYPE_CHECKING:
-    from effnet_jax.doctor import Listing
+    from effnet_jax.doctor.listing import Listing
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -42,10 +43,11 @@ def check_data(
     from PIL import Image
 
     from effnet_jax.data.problems import DataError
-    from effnet_jax.doctor import examine, list_folder, published_counts
+    from effnet_jax.doctor import examine, list_folder
     from effnet_jax.doctor.clean_copy import write_clean_copy
     from effnet_jax.doctor.console import describe_copy, print_report
     from effnet_jax.doctor.findings_page import write_page
+    from effnet_jax.doctor.published import published_counts
 
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is a finding
     listing = _find(target, tfds_dir)
@@ -56,22 +58,19 @@ def check_data(
     examination = examine(listing, published)
     report = examination.report
     result = report.to_dict()
-    faults = bool(report.faults)
     if not as_json:
         print_report(report, every_note=every_note)
     if html is not None:
         write_page(html, examination)
     if fix is not None:
         fates = write_clean_copy(examination, fix)
-        copy = examine(list_folder(fix)).report
-        faults = bool(copy.faults)
-        result["copy"] = copy.to_dict()
+        report = examine(list_folder(fix)).report
+        result["copy"] = report.to_dict()
         if not as_json:
             print(f"\n{fix}: {describe_copy(fates)}; cleaned.json there says why")
-            print_report(copy)
-    if as_json:
-        print(json.dumps(result, indent=2))
-    if faults:
+            print_report(report)
+    print_result(result, (), as_json=as_json)
+    if report.faults:
         raise typer.Exit(1)
 
 
@@ -80,7 +79,7 @@ def _find(target: str, tfds_dir: str | None) -> "Listing":
     from effnet_jax.data.builders import find_builder
     from effnet_jax.data.loading import load_split, source_places, tfds_root
     from effnet_jax.data.problems import DataError
-    from effnet_jax.doctor import list_folder, list_splits
+    from effnet_jax.doctor.listing import list_folder, list_splits
 
     if Path(target).is_dir():
         return list_folder(target)

@@ -1,10 +1,11 @@
 """`effnet-jax compare`: is one run better than another, and by how much."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from effnet_jax.cli.outputs import print_result
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -38,20 +39,18 @@ def compare(
     from effnet_jax.comparison.curves_plot import draw_curves
     from effnet_jax.comparison.tables import markdown, print_comparison
     from effnet_jax.retrieval.metrics import KS
-    from effnet_jax.storage.files import replacing
+    from effnet_jax.storage.files import replacing, write_json
 
     if as_markdown and as_json:
         raise ValueError("choose --markdown or --json")
     comparison = compare_runs(runs, checkpoint=checkpoint, ks=k or KS, per_run=per_run)
-    text = json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
+    result = comparison.to_dict()
     if out is not None:
         draw_curves(comparison, out / "curves")
-        for name, content in (("comparison.md", markdown(comparison)), ("comparison.json", text + "\n")):
-            with replacing(out / name) as temporary:
-                temporary.write_text(content, encoding="utf-8")
-    if as_json:
-        print(text)
-    elif as_markdown:
-        print(markdown(comparison), end="")
+        write_json(out / "comparison.json", result)
+        with replacing(out / "comparison.md") as temporary:
+            temporary.write_text(markdown(comparison), encoding="utf-8")
+    if as_json or as_markdown:
+        print_result(result, markdown(comparison).splitlines(), as_json=as_json)
     else:
         print_comparison(comparison)

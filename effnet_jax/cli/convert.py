@@ -1,12 +1,11 @@
 """effnet-jax convert: weights of others to .safetensors in timm's names."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from effnet_jax.cli.outputs import Overwrite, check_outputs
+from effnet_jax.cli.outputs import Overwrite, check_outputs, print_result
 from effnet_jax.weights.errors import shown, some
 
 EPILOG = (
@@ -79,7 +78,7 @@ def convert(
             save_encoder(path, encoder.config, params, statistics, encoder.preprocessing, domain=encoder.domain)
             entry["written"] = str(path)
         report["encoders"].append(entry)
-    print(json.dumps(report, indent=2) if as_json else _text(report))
+    print_result(report, _in_words(report), as_json=as_json)
 
 
 def _outputs(file: Path, out: Path | None, domains: list[str], *, overwrite: bool) -> list[Path]:
@@ -93,16 +92,13 @@ def _outputs(file: Path, out: Path | None, domains: list[str], *, overwrite: boo
     return paths
 
 
-def _text(report: dict) -> str:
+def _in_words(report: dict) -> list[str]:
     lines = [f"{report['file']}: {report['kind']}"]
-    if report["about"]:
-        lines.append(
-            "  "
-            + ", ".join(
-                f"{shown(name)} {v:g}" if isinstance(v, float) else f"{shown(name)} {shown(v)}"
-                for name, v in report["about"].items()
-            )
-        )
+    said = [
+        f"{shown(name)} {value:g}" if isinstance(value, float) else f"{shown(name)} {shown(value)}"
+        for name, value in report["about"].items()
+    ]
+    lines += [f"  {', '.join(said)}"] if said else []
     for entry in report["encoders"]:
         pixels = entry["preprocessing"]
         sizes = ", ".join(
@@ -123,4 +119,4 @@ def _text(report: dict) -> str:
     if "not_converted" in report:
         names = report["not_converted"]
         lines.append(f"  not encoders, left out: {len(names)} tensors ({some(names, 4)})")
-    return "\n".join(lines)
+    return lines

@@ -1,17 +1,12 @@
 """effnet-jax embed: photos to an index that a sketch searches."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-HELP = (
-    "Embed photos into an index, or bring the index up to date: only what is new goes through the encoder.\n\n"
-    "The index remembers its folders and holds what is in them now. It can be stopped or killed at any moment: "
-    "the old index stays until the new one is whole, and the same command goes on where it stopped."
-)
+from effnet_jax.cli.outputs import fail_with, print_result
+
 EPILOG = """
 [bold]Examples[/bold]
 
@@ -58,7 +53,11 @@ def embed(
     batch_size: Annotated[int, typer.Option(min=1, help="Photos encoded at a time.")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Embed photos into an index, or bring the index up to date."""
+    """Embed photos into an index, or bring the index up to date: only what is new goes through the encoder.
+
+    The index remembers its folders and holds what is in them now. It can be stopped or killed at any moment: the old
+    index stays until the new one is whole, and the same command goes on where it stopped.
+    """
     from effnet_jax.catalogue.build import build_catalogue
 
     encoders = None
@@ -75,17 +74,12 @@ def embed(
         check_contents=check_contents,
         batch_size=batch_size,
     )
-    if as_json:
-        print(json.dumps({"index": str(out.expanduser().absolute()), **vars(report)}, indent=2, ensure_ascii=False))
-    else:
-        print(
-            f"{out}: {report.photos:,} photos; {report.added:,} added, {report.removed:,} removed, {report.changed:,} "
-            f"changed, {report.moved:,} moved; {report.embedded:,} embedded in {report.seconds:.1f} s"
-        )
-        for extension, count in sorted(report.ignored.items()):
-            print(f"passed over: {count:,} {'file' if count == 1 else 'files'} with {extension}")
-    if report.unreadable:
-        print(f"{len(report.unreadable):,} could not be read:", file=sys.stderr)
-        for path, reason in report.unreadable:
-            print(f"  {path}: {reason}", file=sys.stderr)
-        raise typer.Exit(1)
+    lines = [
+        f"{out}: {report.photos:,} photos; {report.added:,} added, {report.removed:,} removed, {report.changed:,} "
+        f"changed, {report.moved:,} moved; {report.embedded:,} embedded in {report.seconds:.1f} s"
+    ]
+    for extension, count in sorted(report.ignored.items()):
+        lines.append(f"passed over: {count:,} {'file' if count == 1 else 'files'} with {extension}")
+    print_result({"index": str(out.expanduser().absolute()), **vars(report)}, lines, as_json=as_json)
+    unreadable = [f"  {path}: {reason}" for path, reason in report.unreadable]
+    fail_with([f"{len(unreadable):,} could not be read:", *unreadable] if unreadable else [])

@@ -1,12 +1,11 @@
 """effnet-jax export: the encoders of a run, for timm and for any program with jax."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from effnet_jax.cli.outputs import Overwrite, check_outputs
+from effnet_jax.cli.outputs import Overwrite, check_outputs, print_result
 
 EPILOG = (
     "[bold]Examples[/bold]\n\n"
@@ -41,11 +40,10 @@ def export(
     names = [f"{encoder.name}.{suffix}" for encoder in each for suffix in formats]
     check_outputs([out / name for name in (*names, "about.json")], overwrite=overwrite)
     whole = export_encoders(each, out, formats=formats, about=encoders.origin)
-    if as_json:
-        print(json.dumps(whole, indent=2))
-        return
-    print(f"step {whole['step']} ({whole['selection']}) of {whole['run']}, to {out}:")
+    lines = [f"step {whole['step']} ({whole['selection']}) of {whole['run']}, to {out}:"]
     for name, entry in whole["files"].items():
+        size = f"{entry['backbone']}, {entry['bytes'] / 1e6:.1f} MB, for {entry['domain']} images"
         checked = f", off by {entry['off_by_at_most']:.1e}" if "off_by_at_most" in entry else ""
-        print(f"  {name}  {entry['backbone']}, {entry['bytes'] / 1e6:.1f} MB, for {entry['domain']} images{checked}")
-    print("  about.json  what the files are, and what images must go through")
+        lines.append(f"  {name}  {size}{checked}")
+    lines.append("  about.json  what the files are, and what images must go through")
+    print_result(whole, lines, as_json=as_json)

@@ -1,10 +1,11 @@
 """effnet-jax export-index: an index as one .npz file."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from effnet_jax.cli.outputs import print_result
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -29,8 +30,6 @@ def export_index(
 
     catalogue = Catalogue.open(index)
     path = export_catalogue(catalogue, out, dtype=dtype)
-    if as_json:
-        result = {"file": str(path), "photos": len(catalogue), "width": catalogue.manifest.width, "dtype": dtype}
-        print(json.dumps(result, indent=2, ensure_ascii=False))
-        return
-    print(f"{path}: {len(catalogue):,} photos, {catalogue.manifest.width} numbers each, {dtype}")
+    photos, width = len(catalogue), catalogue.manifest.width
+    result = {"file": str(path), "photos": photos, "width": width, "dtype": dtype}
+    print_result(result, [f"{path}: {photos:,} photos, {width} numbers each, {dtype}"], as_json=as_json)

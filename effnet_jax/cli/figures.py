@@ -1,11 +1,11 @@
 """effnet-jax figures and report: what a run looks like."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from effnet_jax.cli.outputs import fail_with, print_result
 
 if TYPE_CHECKING:
     from effnet_jax.figures.drawn import Drawn
@@ -59,12 +59,9 @@ def figures(
     from effnet_jax.figures.draw import draw_figures
 
     drawn, notes = draw_figures(run, out=out, name=which, only=only or (), data_dir=data_dir, tfds_dir=tfds_dir)
-    if as_json:
-        print(json.dumps(_described(drawn, notes), indent=2, ensure_ascii=False))
-    else:
-        for figure in drawn:
-            print(f"{figure.title}: {', '.join(str(file) for file in figure.files)}")
-    _end(notes)
+    lines = [f"{figure.title}: {', '.join(map(str, figure.files))}" for figure in drawn]
+    print_result(_described(drawn, notes), lines, as_json=as_json)
+    fail_with(notes)
 
 
 def report(
@@ -82,11 +79,8 @@ def report(
 
     drawn, notes = draw_figures(run, name=which, data_dir=data_dir, tfds_dir=tfds_dir)
     path = write_report(run, drawn, notes, out or Run(run).page)
-    if as_json:
-        print(json.dumps({"report": str(path), **_described(drawn, notes)}, indent=2, ensure_ascii=False))
-    else:
-        print(f"report: {path}")
-    _end(notes)
+    print_result({"report": str(path), **_described(drawn, notes)}, [f"report: {path}"], as_json=as_json)
+    fail_with(notes)
 
 
 def _described(drawn: "list[Drawn]", notes: list[str]) -> dict[str, Any]:
@@ -94,10 +88,3 @@ def _described(drawn: "list[Drawn]", notes: list[str]) -> dict[str, Any]:
         {"figure": d.kind, "title": d.title, "caption": d.caption, "files": [str(f) for f in d.files]} for d in drawn
     ]
     return {"figures": listed, "notes": notes}
-
-
-def _end(notes: list[str]) -> None:
-    for note in notes:
-        print(note, file=sys.stderr)
-    if notes:
-        raise typer.Exit(1)

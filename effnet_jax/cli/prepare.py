@@ -1,11 +1,12 @@
 """`effnet-jax prepare`: an original archive to the layout of all data sets."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from effnet_jax.cli.outputs import print_result
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -33,17 +34,14 @@ def prepare(
         raise DataError(f"{dataset!r} cannot be prepared; {' and '.join(DATASETS)} can")
     parts, counts = prepare_qmul_v2(archive, out, size=size, allow_missing=allow_missing)
     remarks = [finding.detail for finding in check_counts(counts, published_counts(dataset))]
-    if as_json:
-        written = {split: {"sketches": s, "photos": p} for split, (s, p) in counts.items()}
-        result = {"out": str(out), "written": written, "found": list(parts.found), "left_out": list(parts.lacking)}
-        print(json.dumps(result | {"remarks": remarks}, indent=2))
-        return
-    for line in parts.found:
-        print(f"found {line}")
-    for line in parts.lacking:
-        print(f"left out: {line}")
-    for split, (sketches, photos) in counts.items():
-        print(f"{split}: {sketches} sketches, {photos} photos")
-    print(f"written to {out}")
-    for remark in remarks:
+    written = {split: {"sketches": s, "photos": p} for split, (s, p) in counts.items()}
+    result = {"out": str(out), "written": written, "found": list(parts.found), "left_out": list(parts.lacking)}
+    lines = [
+        *(f"found {line}" for line in parts.found),
+        *(f"left out: {line}" for line in parts.lacking),
+        *(f"{split}: {sketches} sketches, {photos} photos" for split, (sketches, photos) in counts.items()),
+        f"written to {out}",
+    ]
+    print_result(result | {"remarks": remarks}, lines, as_json=as_json)
+    for remark in remarks if not as_json else ():
         print(f"{dataset}, not the published set: {remark}", file=sys.stderr)

@@ -41,8 +41,8 @@ app = typer.Typer(
 app.command("check-data", epilog=check_data.EPILOG)(check_data.check_data)
 app.command("prepare", epilog=prepare.EPILOG)(prepare.prepare)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
-app.command("embed", help=embed.HELP, epilog=embed.EPILOG)(embed.embed)
-app.command("search", help=search.HELP, epilog=search.EPILOG)(search.search)
+app.command("embed", epilog=embed.EPILOG)(embed.embed)
+app.command("search", epilog=search.EPILOG)(search.search)
 app.command("export-index", epilog=export_index.EPILOG)(export_index.export_index)
 app.command("figures", epilog=figures.EPILOG)(figures.figures)
 app.command("report", epilog=figures.REPORT_EPILOG)(figures.report)
@@ -60,21 +60,23 @@ def main() -> None:
     """Run the program; what the library refuses becomes a sentence on standard error, not a traceback."""
     try:
         app(args=[home_expanded(argument) for argument in sys.argv[1:]])
-    except ValueError as error:  # ConfigError, DataError, WeightsError and others are ValueErrors
-        print(str(error), file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:  # a folder where a file should be, no space, no permission
-        named = error.filename2 or error.filename
-        print(f"{named}: {error.strerror}" if named and error.strerror else str(error), file=sys.stderr)
-        sys.exit(1)
-    except RuntimeError as error:
-        if not (sentence := out_of_memory(error)):
+    except (ValueError, OSError, RuntimeError) as error:
+        if not (sentence := sentence_of(error)):
             raise
         print(sentence, file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def sentence_of(error: ValueError | OSError | RuntimeError) -> str:
+    """Give what the user can do something about in words; nothing for a mistake of the program itself."""
+    if isinstance(error, RuntimeError):
+        return out_of_memory(error)
+    if isinstance(error, OSError) and error.strerror and (named := error.filename2 or error.filename):
+        return f"{named}: {error.strerror}"  # a folder where a file should be, no space, no permission
+    return str(error)  # ConfigError, DataError, WeightsError and others are ValueErrors
 
 
 if __name__ == "__main__":

@@ -1,18 +1,14 @@
 """effnet-jax search: the photos of an index that are most like a sketch."""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-HELP = (
-    "Find the photos that are most like a sketch.\n\n"
-    "Every photo of the index is compared, and equal scores stand in order of the paths. Photos that are no "
-    "longer where or what they were when they were embedded are found all the same, and marked."
-)
+from effnet_jax.cli.outputs import fail_with, print_result
+
 EPILOG = """
 [bold]Examples[/bold]
 
@@ -46,7 +42,11 @@ def search(
     ] = 8192,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Find the photos that are most like a sketch."""
+    """Find the photos that are most like a sketch.
+
+    Every photo of the index is compared, and equal scores stand in order of the paths. Photos that are no longer where
+    or what they were when they were embedded are found all the same, and marked.
+    """
     import numpy as np
 
     from effnet_jax.catalogue.catalogue import OK, Catalogue, describe
@@ -75,7 +75,7 @@ def search(
             for name, its in zip(names, hits, strict=True)
         ]
         content = {**describe(catalogue), "options": options, "queries": queries, "unreadable": unreadable}
-        print(json.dumps(content, indent=2))
+        print_result(content, (), as_json=True)
     else:
         _print_tables(names, hits)
         if html is not None:
@@ -85,12 +85,8 @@ def search(
         print(f"{status} since it was embedded: {path}", file=sys.stderr)
     if stale:
         print(f"bring the index up to date with: effnet-jax embed --out {index}", file=sys.stderr)
-    for path, reason in unreadable:
-        print(f"could not be read: {path}: {reason}", file=sys.stderr)
-    if unreadable or not searched:
-        if not searched:
-            print("not one sketch to search with", file=sys.stderr)
-        raise typer.Exit(1)
+    problems = [f"could not be read: {path}: {reason}" for path, reason in unreadable]
+    fail_with(problems if searched else [*problems, "not one sketch to search with"])
 
 
 def _read(
@@ -98,23 +94,16 @@ def _read(
 ) -> tuple[list[Any], list[tuple[str, Any]]]:
     """Read sketches as the encoder sees them, each with its name and a preview; what cannot be read is listed."""
     from effnet_jax.catalogue.hits_page import preview_of
-    from effnet_jax.catalogue.picture import read_picture
+    from effnet_jax.catalogue.picture import read_picture, reason_of
     from effnet_jax.data.decode import DecodeError
 
     small, shown = [], []
     for path in paths:
         try:
-            picture = read_picture(path)
-        except DecodeError as error:
-            unreadable.append((path, error.reason))
+            picture = read_picture(path, clean=clean)
+        except (DecodeError, OSError) as error:
+            unreadable.append((path, reason_of(error)))
             continue
-        except OSError as error:
-            unreadable.append((path, error.strerror or str(error)))
-            continue
-        if clean:
-            from effnet_jax.data.clean_sketch import clean_sketch
-
-            picture = clean_sketch(picture)
         small.append(catalogue.resized(picture))
         shown.append((path, preview_of(picture) if preview else None))
     return small, shown

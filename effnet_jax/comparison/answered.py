@@ -32,7 +32,8 @@ class Answered:
         gallery_ids: None where they are not written down.
         selection: how the checkpoint was chosen.
         seed: of the training run; None where not known.
-        settings: the configuration without its seed; None where there is none.
+        settings: the configuration without what is free to differ between runs of one, and the protocol; None where
+            there is none.
         sketch_ids: the queries, in code point order.
         photo_ids: true photo of each query.
         better: photos with a higher score than the true one.
@@ -76,6 +77,7 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
     if not run.metrics_file.is_file():
         raise ValueError(f"{path} holds no evaluated run (it has no {run.metrics_file.name})")
     result = _evaluation(run, evaluation) if evaluation else _chosen(run, Choice.of(checkpoint))
+    settings = settings_of(run)
     try:
         ranks = run.ranks(result["folder"])
         order = sorted(range(len(ranks.sketch_ids)), key=lambda i: ranks.sketch_ids[i])
@@ -89,7 +91,7 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
             gallery_ids=_gallery_ids(run, result["split"]),
             selection=result["selection"],
             seed=result["seed"],
-            settings=_settings(run, result),
+            settings=None if settings is None else {**settings, "protocol": result["protocol"]},
             sketch_ids=tuple(ranks.sketch_ids[i] for i in order),
             photo_ids=tuple(ranks.photo_ids[i] for i in order),
             better=ranks.better[order],
@@ -121,7 +123,7 @@ def _evaluation(run: Run, name: str) -> dict[str, Any]:
     return there[name]
 
 
-def check_comparable(runs: Sequence[Answered]) -> tuple[str, ...]:
+def check_comparable(runs: Sequence[Answered]) -> list[str]:
     """Make sure that all runs were asked the same queries and searched the same gallery.
 
     Returns:
@@ -130,17 +132,14 @@ def check_comparable(runs: Sequence[Answered]) -> tuple[str, ...]:
     Raises:
         ValueError: they were not; every difference from the first run is named.
     """
-    first, problems, notes = runs[0], [], []
+    first, problems = runs[0], []
     for other in runs[1:]:
-        found = _asked_differently(first, other)
-        if found:
+        if found := _asked_differently(first, other):
             problems += [f"{other.path}, against {first.path}:", *(f"  {line}" for line in found)]
-    unknown = [str(run.path) for run in runs if run.split_sha256 is None]
-    if unknown:
-        notes.append(f"No split hash in {', '.join(unknown)}: names were compared there, not the files behind them.")
     if problems:
         raise ValueError("These runs cannot be compared, they were not asked the same:\n" + "\n".join(problems))
-    return tuple(notes)
+    unknown = ", ".join(str(run.path) for run in runs if run.split_sha256 is None)
+    return [f"No split hash in {unknown}: names were compared there, not the files behind them."] if unknown else []
 
 
 def _asked_differently(first: Answered, other: Answered) -> list[str]:
@@ -168,27 +167,22 @@ def _asked_differently(first: Answered, other: Answered) -> list[str]:
 
 
 def _sets_differ(what: str, first: set[str], other: set[str], most: int) -> list[str]:
-    lines = []
-    for these, word in ((first - other, "missing"), (other - first, "added")):
-        if these:
-            lines.append(f"{len(these)} {what} {word}: {_listed(sorted(these), most)}")
-    return lines
+    changes = {"missing": first - other, "added": other - first}
+    return [f"{len(ids)} {what} {word}: {_listed(sorted(ids), most)}" for word, ids in changes.items() if ids]
 
 
-def _listed(names: Sequence[str], most: int = _NAMED) -> str:
+def _listed(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _check_agreement(run: Answered, result: dict[str, Any], ranks: Path) -> None:
     """Refuse a ranks.csv that is not the one behind metrics.json."""
-    for measure, stated in result.items():
-        if not measure.startswith("acc@"):
-            continue
-        found = float(run.values(measure).mean())
-        if abs(found - stated["value"]) > 1e-9:
+    for measure in (name for name in result if name.startswith("acc@")):
+        found, stated = float(run.values(measure).mean()), result[measure]["value"]
+        if abs(found - stated) > 1e-9:
             raise ValueError(
-                f"{ranks} gives {measure} {found:.4f}, metrics.json {stated['value']:.4f}: "
-                "they are of two evaluations; evaluate the run again"
+                f"{ranks} gives {measure} {found:.4f}, metrics.json {stated:.4f}: they are of two evaluations; "
+                "evaluate the run again"
             )
 
 
@@ -197,9 +191,3 @@ def _gallery_ids(run: Run, split: str) -> frozenset[str] | None:
         return frozenset(run.splits[split].photo_ids)
     except (ValueError, KeyError):
         return None
-
-
-def _settings(run: Run, result: dict[str, Any]) -> dict[str, Any] | None:
-    """The configuration without what is free to differ between runs of one, and the protocol."""
-    settings = settings_of(run)
-    return None if settings is None else {**settings, "protocol": result["protocol"]}

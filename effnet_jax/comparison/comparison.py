@@ -139,7 +139,7 @@ def compare_runs(
     read = [read_run(path, checkpoint=checkpoint, name=name) for name, path in map(_named, runs)]
     if len(read) < 2:
         raise ValueError("A comparison needs two runs or more.")
-    notes = list(check_comparable(read))
+    notes = check_comparable(read)
     groups = [[run] for run in read] if per_run else _by_configuration(read)
     if len(groups) < 2:
         raise ValueError("All runs are seeds of one configuration; --per-run compares the seeds with each other.")
@@ -158,17 +158,20 @@ def compare_runs(
     return Comparison(rows, measures, differences, adjusted, tuple(notes))
 
 
-def _differences(rows: Sequence[Row], measures: Sequence[str]):
-    differences, adjusted = {}, {}
+def _differences(
+    rows: Sequence[Row], measures: Sequence[str]
+) -> tuple[dict[tuple[int, int, str], Difference], dict[tuple[int, int, str], float]]:
     pairs = list(combinations(range(len(rows)), 2))
+    differences = {
+        (i, j, measure): paired_difference(rows[i].values(measure), rows[j].values(measure), rows[0].photos)
+        for i, j in pairs
+        for measure in measures
+    }
+    adjusted = {}
     for measure in measures:
-        values = [row.values(measure) for row in rows]
-        for i, j in pairs:
-            differences[i, j, measure] = paired_difference(values[i], values[j], rows[0].photos)
         p_values = np.array([differences[i, j, measure].p_value for i, j in pairs])
-        adjusted |= {(*pair, measure): float(p) for pair, p in zip(pairs, holm(p_values), strict=True)}
-    ordered = {(i, j, measure): differences[i, j, measure] for i, j in pairs for measure in measures}
-    return ordered, adjusted
+        adjusted |= {(i, j, measure): float(p) for (i, j), p in zip(pairs, holm(p_values), strict=True)}
+    return differences, adjusted
 
 
 def _named(run: str | os.PathLike[str]) -> tuple[str, Path]:
@@ -196,26 +199,23 @@ def _by_configuration(runs: Sequence[Answered]) -> list[list[Answered]]:
 
 
 def _row_names(groups: Sequence[Sequence[Answered]]) -> list[str]:
-    names = []
-    for group in groups:
-        if group[0].name or len(group) == 1:
-            names.append(group[0].name or group[0].path.resolve().name)
-            continue
-        letters = zip(*(run.path.resolve().name for run in group), strict=False)
-        name = "".join(same[0] for same in takewhile(lambda column: len(set(column)) == 1, letters))
-        names.append(re.sub(r"[-_. ]*(seed)?[-_. ]*$", "", name) or group[0].path.resolve().name)
-    explicit = Counter(group[0].name for group in groups if group[0].name)
-    for name, count in explicit.items():
+    """The name that was given, else that of the folder; where two rows have the same, their paths, else numbers."""
+    for name, count in Counter(group[0].name for group in groups if group[0].name).items():
         if count > 1:
             rows = ", ".join(str(group[0].path) for group in groups if group[0].name == name)
             raise ValueError(f"the name {name} stands for {count} rows: {rows}; give each its own.")
-    paths = [str(group[0].path) for group in groups]
-    names = [paths[i] if n > 1 and not groups[i][0].name else names[i] for i, n in enumerate(_counts(names))]
-    return [
-        f"{names[i]} ({names[: i + 1].count(names[i])})" if n > 1 else names[i] for i, n in enumerate(_counts(names))
+    short = [group[0].name or _common_name(group) for group in groups]
+    names = [
+        name if short.count(name) == 1 or group[0].name else str(group[0].path)
+        for group, name in zip(groups, short, strict=True)
     ]
+    return [f"{n} ({names[: i + 1].count(n)})" if names.count(n) > 1 else n for i, n in enumerate(names)]
 
 
-def _counts(names: Sequence[str]) -> list[int]:
-    counted = Counter(names)
-    return [counted[name] for name in names]
+def _common_name(group: Sequence[Answered]) -> str:
+    """What the names of the folders begin with, without the word "seed"."""
+    folders = [run.path.resolve().name for run in group]
+    if len(folders) == 1:
+        return folders[0]
+    common = takewhile(lambda letters: len(set(letters)) == 1, zip(*folders, strict=False))
+    return re.sub(r"[-_. ]*(seed)?[-_. ]*$", "", "".join(letters[0] for letters in common)) or folders[0]

@@ -49,8 +49,7 @@ def summary(report: Report) -> str:
 
 def describe(finding: Finding) -> str:
     """One finding in one line, without its kind."""
-    files = " = ".join(finding.files) if len(finding.files) > 1 else "".join(finding.files)
-    return f"{files}: {finding.detail}" if files and finding.detail else files or finding.detail
+    return ": ".join(filter(None, [" = ".join(finding.files), finding.detail]))
 
 
 def describe_copy(fates: list[Fate]) -> str:

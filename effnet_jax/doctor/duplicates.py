@@ -20,7 +20,7 @@ from jaxtyping import Float32, UInt8
 
 from effnet_jax.doctor.findings import Finding
 from effnet_jax.doctor.listing import PHOTO, SKETCH, DataFile
-from effnet_jax.doctor.pictures import VIEW, Look
+from effnet_jax.doctor.pictures import Look
 
 ALIKE = 0.93
 """Cosine of edge directions from which two photos are reported as nearly the same."""
@@ -60,10 +60,12 @@ def _identical(group: list[Look]) -> Iterator[Finding]:
 
 def check_alike(looks: Sequence[Look]) -> list[Finding]:
     """Find the pairs of photos that are nearly the same, without those whose pixels are identical."""
-    photos = [look for look in looks if look.views is not None and not _is_blank(look)]
+    photos = [(look, look.views) for look in looks if look.views is not None and not _is_blank(look)]
+    if not photos:
+        return []
     findings = []
-    for i, j, how, cosine in alike_pairs(_stacked(photos)):
-        a, b = photos[i], photos[j]
+    for i, j, how, cosine in alike_pairs(np.stack([views for _, views in photos])):
+        a, b = photos[i][0], photos[j][0]
         if a.pixels != b.pixels:
             kind = "alike" if a.file.split == b.file.split else "alike in both splits"
             detail = f"{100 * cosine:.0f} % alike" + (f", {how}" if how else "")
@@ -130,8 +132,3 @@ def _names(files: Iterable[DataFile]) -> tuple[str, ...]:
 
 def _is_blank(look: Look) -> bool:
     return any(finding.kind == "blank" for finding in look.findings)
-
-
-def _stacked(photos: Sequence[Look]) -> np.ndarray:
-    views = [look.views for look in photos if look.views is not None]
-    return np.stack(views) if views else np.zeros((0, 2, VIEW, VIEW), np.uint8)

@@ -1,6 +1,7 @@
 """What the doctor can find: each kind with its severity, what it means and what to do."""
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from effnet_jax.data.problems import CAUSES
@@ -17,74 +18,57 @@ class Kind:
     advice: str
 
 
-def _causes() -> dict[str, Kind]:
-    """What `read_folder` refuses, too: the sentences are the same."""
-    return {cause: Kind(FAULT, *(part.strip() for part in text.partition(":")[::2])) for cause, text in CAUSES.items()}
-
-
-KINDS: dict[str, Kind] = {
-    **_causes(),
-    "counts": Kind(
-        FAULT, "counts that are not the published ones", "fetch the data again, or do not call it by that name"
-    ),
-    "known variant": Kind(NOTE, "counts of a known variant of the set", "say so beside every result"),
-    "folders swapped": Kind(FAULT, "sketch and photo folders exchanged", "rename them: sketches A, photos B"),
-    "name differs": Kind(FAULT, "sketch whose name misses that of its photo", "rename it as proposed"),
-    "wrong split": Kind(FAULT, "sketch whose photo is in the other split", "move it there"),
-    "blank": Kind(FAULT, "picture of one single colour", "fetch it again, or remove it"),
-    "same photo in both splits": Kind(
-        FAULT, "photo with identical pixels in training and test", "remove the training photo and its sketches"
-    ),
-    "same photo twice": Kind(
-        FAULT, "photos of one split with identical pixels", "keep one, and name the sketches of both after it"
-    ),
-    "same sketch in both splits": Kind(
-        FAULT, "sketch with identical pixels in training and test", "remove the training sketch"
-    ),
-    "same sketch twice": Kind(FAULT, "sketches of one photo with identical pixels", "keep one"),
-    "same sketch of two photos": Kind(
-        FAULT, "sketch with identical pixels for different photos", "find out which photo was drawn, keep that one"
-    ),
-    "photo as sketch": Kind(FAULT, "sketch and photo with identical pixels", "replace the sketch by a drawing"),
-    "alike in both splits": Kind(
-        NOTE,
-        "photo that is nearly the same in training and test",
-        "look at them; take the training photo out if they are one",
-    ),
-    "alike": Kind(NOTE, "photos of one split that are nearly the same", "look at them; keep one if they are one"),
-    "id in both splits": Kind(
-        NOTE, "photo id used in training and test", "if it names the same object, take it out of the training part"
-    ),
-    "related ids": Kind(
-        NOTE,
-        "photo ids that are versions (_v1, _v2) of one id, in training and test",
-        "if they show the same object, keep them in one split",
-    ),
-    "designers in both splits": Kind(
-        NOTE,
-        "people who drew for training and for test",
-        "say that the test is on unseen photos, not on unseen hands; or divide by designer",
-    ),
-    "no sketch": Kind(NOTE, "photo that nobody drew", "none needed: it stays in the gallery"),
-    "tag spelt two ways": Kind(NOTE, "one number as tag in two spellings", "choose one: they count as two people"),
-    "ids nearly equal": Kind(NOTE, "photo ids that differ only in spelling", "rename one, or make them one photo"),
-    "fragile name": Kind(
-        NOTE,
-        "name that does not survive every computer",
-        "rename it: no spaces at its ends, no control characters, composed (NFC) letters",
-    ),
-    "wrong extension": Kind(
-        NOTE, "extension that is not what the file contains", "none needed; other tools may stumble"
-    ),
-    "transparent": Kind(NOTE, "picture with transparent parts", "none needed: it is put on white paper"),
-    "rotated": Kind(NOTE, "picture that its EXIF data turn", "none needed: it is turned; other tools may not"),
-    "animated": Kind(NOTE, "animation", "check that its first picture is the one that is meant"),
-    "unusual colours": Kind(NOTE, "16-bit or CMYK picture", "none needed: it is converted; check that it looks right"),
-    "light on dark": Kind(NOTE, "sketch drawn light on dark", "invert it if the others are dark on light"),
-    "not square": Kind(NOTE, "picture that is not square", "none needed: all are stretched to a square"),
-    "huge": Kind(NOTE, "picture of more than 4096 pixels on a side", "shrink it: it slows every first use"),
-    "tiny": Kind(NOTE, "picture of less than 64 pixels on a side", "fetch it in full size"),
+# Both as "meaning: advice". The causes are what `read_folder` refuses, too.
+_FAULTS = {
+    **CAUSES,
+    "counts": "counts that are not the published ones: fetch the data again, or do not call it by that name",
+    "folders swapped": "sketch and photo folders exchanged: rename them: sketches A, photos B",
+    "name differs": "sketch whose name misses that of its photo: rename it as proposed",
+    "wrong split": "sketch whose photo is in the other split: move it there",
+    "blank": "picture of one single colour: fetch it again, or remove it",
+    "same photo in both splits": "photo with identical pixels in training and test: "
+    "remove the training photo and its sketches",
+    "same photo twice": "photos of one split with identical pixels: keep one, and name the sketches of both after it",
+    "same sketch in both splits": "sketch with identical pixels in training and test: remove the training sketch",
+    "same sketch twice": "sketches of one photo with identical pixels: keep one",
+    "same sketch of two photos": "sketch with identical pixels for different photos: "
+    "find out which photo was drawn, keep that one",
+    "photo as sketch": "sketch and photo with identical pixels: replace the sketch by a drawing",
 }
+_NOTES = {
+    "known variant": "counts of a known variant of the set: say so beside every result",
+    "alike in both splits": "photo that is nearly the same in training and test: "
+    "look at them; take the training photo out if they are one",
+    "alike": "photos of one split that are nearly the same: look at them; keep one if they are one",
+    "id in both splits": "photo id used in training and test: "
+    "if it names the same object, take it out of the training part",
+    "related ids": "photo ids that are versions (_v1, _v2) of one id, in training and test: "
+    "if they show the same object, keep them in one split",
+    "designers in both splits": "people who drew for training and for test: "
+    "say that the test is on unseen photos, not on unseen hands; or divide by designer",
+    "no sketch": "photo that nobody drew: none needed: it stays in the gallery",
+    "tag spelt two ways": "one number as tag in two spellings: choose one: they count as two people",
+    "ids nearly equal": "photo ids that differ only in spelling: rename one, or make them one photo",
+    "fragile name": "name that does not survive every computer: "
+    "rename it: no spaces at its ends, no control characters, composed (NFC) letters",
+    "wrong extension": "extension that is not what the file contains: none needed; other tools may stumble",
+    "transparent": "picture with transparent parts: none needed: it is put on white paper",
+    "rotated": "picture that its EXIF data turn: none needed: it is turned; other tools may not",
+    "animated": "animation: check that its first picture is the one that is meant",
+    "unusual colours": "16-bit or CMYK picture: none needed: it is converted; check that it looks right",
+    "light on dark": "sketch drawn light on dark: invert it if the others are dark on light",
+    "not square": "picture that is not square: none needed: all are stretched to a square",
+    "huge": "picture of more than 4096 pixels on a side: shrink it: it slows every first use",
+    "tiny": "picture of less than 64 pixels on a side: fetch it in full size",
+}
+
+
+def _kinds(severity: str, texts: dict[str, str]) -> dict[str, Kind]:
+    return {kind: Kind(severity, *(part.strip() for part in text.partition(":")[::2])) for kind, text in texts.items()}
+
+
+KINDS = _kinds(FAULT, _FAULTS) | _kinds(NOTE, _NOTES)
+"""Every kind by its name: faults first."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +92,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        kind = KINDS[self.kind]
-        return {
-            "severity": kind.severity,
-            "kind": self.kind,
-            "meaning": kind.meaning,
-            "files": list(self.files),
-            "detail": self.detail,
-            "advice": kind.advice,
-        }
+        return {**vars(KINDS[self.kind]), "kind": self.kind, "files": list(self.files), "detail": self.detail}
 
 
 @dataclass(frozen=True)
@@ -128,7 +104,7 @@ class Report:
         dataset: the published set that it was held against; "" for none.
         counts: sketches and photos by split.
         files: pictures that were looked at.
-        findings: faults first, each severity in the order of `KINDS`.
+        findings: in the order of `KINDS`, so faults first.
     """
 
     root: str
@@ -149,10 +125,7 @@ class Report:
 
     def by_kind(self) -> dict[str, list[Finding]]:
         """The findings by kind, in their order."""
-        groups: dict[str, list[Finding]] = {}
-        for finding in self.findings:
-            groups.setdefault(finding.kind, []).append(finding)
-        return groups
+        return {kind: list(findings) for kind, findings in groupby(self.findings, key=lambda finding: finding.kind)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -168,6 +141,6 @@ class Report:
 
 
 def in_order(findings: list[Finding]) -> tuple[Finding, ...]:
-    """Faults first, then by kind, then by file."""
+    """By kind, faults first, then by file."""
     place = {kind: index for index, kind in enumerate(KINDS)}
-    return tuple(sorted(findings, key=lambda f: (f.severity != FAULT, place[f.kind], f.files, f.detail)))
+    return tuple(sorted(findings, key=lambda f: (place[f.kind], f.files, f.detail)))

@@ -49,45 +49,38 @@ def check_names(listing: Listing) -> Names:
         if _swapped(listing, split):
             findings.append(Finding("folders swapped", FOLDERS[split]))
             continue
-        sketches = listing.part(split, SKETCH)
-        for file in sketches:
-            finding = _unpaired(file, photo_ids, proposed, moved)
-            if finding:
-                findings.append(finding)
+        sketches, photos = listing.part(split, SKETCH), listing.part(split, PHOTO)
+        findings += filter(None, [_unpaired(file, photo_ids, proposed, moved) for file in sketches])
         drawn = {file.photo_id for file in sketches}
-        drawn |= {split_sketch_name(proposed[file.name])[0] for file in sketches if file.name in proposed}
-        findings += [Finding("no sketch", (f.name,)) for f in listing.part(split, PHOTO) if f.stem not in drawn]
-        if not any(file.photo_id in photo_ids[split] for file in sketches) and all(
-            (listing.part(split, role) or not _missing(listing, split)) for role in (SKETCH, PHOTO)
-        ):
+        meant = {split_sketch_name(proposed[file.name])[0] for file in sketches if file.name in proposed}
+        findings += [Finding("no sketch", (file.name,)) for file in photos if file.stem not in drawn | meant]
+        said = not (sketches and photos) and any(  # that a folder is missing
+            f.kind == "missing" and f.files[0] in FOLDERS[split] for f in listing.findings
+        )
+        if not said and not drawn & photo_ids[split]:
             findings.append(Finding("no pairs", (FOLDERS[split][0],)))
-        findings += _nearly_equal(listing.part(split, PHOTO))
+        findings += _nearly_equal(photos)
     findings += _two_spellings(listing)
     findings += [Finding("fragile name", (f.name,), why) for f in listing.files for why in _fragile(f.stem)]
     return Names(tuple(findings), proposed, moved)
 
 
-def spelling_difference(one: str, other: str, steps: Iterable[str] = tuple(_STEPS)) -> tuple[str, ...] | None:
+def spelling_difference(one: str, other: str) -> tuple[str, ...] | None:
     """What two names differ in, such as ("case", "spaces"); None where they differ in more than spelling."""
-    steps = list(steps)
-
-    def folded(text: str, without: str = "") -> str:
-        for step in steps:
-            if step != without:
-                text = _STEPS[step](text)
-        return text
-
-    if not folded(one) or folded(one) != folded(other):
+    if not _folded(one, _STEPS) or _folded(one, _STEPS) != _folded(other, _STEPS):
         return None
-    needed = tuple(step for step in steps if folded(one, step) != folded(other, step))
+    others = {step: [name for name in _STEPS if name != step] for step in _STEPS}
+    needed = tuple(step for step in _STEPS if _folded(one, others[step]) != _folded(other, others[step]))
     if needed or one == other:
         return needed
     # two steps can undo the same difference: folding the case of some letters decomposes them
-    return next(((step,) for step in steps if _STEPS[step](one) == _STEPS[step](other)), tuple(steps))
+    return next(((step,) for step, fold in _STEPS.items() if fold(one) == fold(other)), tuple(_STEPS))
 
 
-def _missing(listing: Listing, split: str) -> bool:
-    return any(f.kind == "missing" and f.files[0] in FOLDERS[split] for f in listing.findings)
+def _folded(text: str, steps: Iterable[str]) -> str:
+    for step in steps:
+        text = _STEPS[step](text)
+    return text
 
 
 def _repeated(listing: Listing, split: str) -> list[Finding]:
@@ -163,20 +156,14 @@ def _fitting_stems(stem: str, photo_ids: set[str]) -> dict[str, str]:
 def _nearly_equal(photos: list[DataFile]) -> list[Finding]:
     by_folded: dict[str, list[DataFile]] = defaultdict(list)
     for file in photos:
-        folded = file.stem
-        for step in _SAME_ID:
-            folded = _STEPS[step](folded)
-        by_folded[folded].append(file)
+        by_folded[_folded(file.stem, _SAME_ID)].append(file)
     findings = []
     for files in by_folded.values():
         stems = sorted({file.stem for file in files})
         if len(stems) > 1:
             different = dict.fromkeys(s for stem in stems[1:] for s in spelling_difference(stems[0], stem) or ())
-            findings.append(
-                Finding(
-                    "ids nearly equal", tuple(sorted(f.name for f in files)), f"differ in {' and '.join(different)}"
-                )
-            )
+            names = tuple(sorted(file.name for file in files))
+            findings.append(Finding("ids nearly equal", names, f"differ in {' and '.join(different)}"))
     return findings
 
 
@@ -188,22 +175,18 @@ def _two_spellings(listing: Listing) -> list[Finding]:
     findings = []
     for spelt in spellings.values():
         usual = max(spelt, key=lambda tag: (len(spelt[tag]), tag))
-        for tag, names in spelt.items():
-            if tag != usual:
-                findings.append(
-                    Finding(
-                        "tag spelt two ways", tuple(sorted(names)), f"{tag} here, {usual} in {len(spelt[usual])} names"
-                    )
-                )
+        others = [tag for tag in spelt if tag != usual]
+        usually = f"{usual} in {len(spelt[usual])} names"
+        findings += [
+            Finding("tag spelt two ways", tuple(sorted(spelt[tag])), f"{tag} here, {usually}") for tag in others
+        ]
     return findings
 
 
 def _fragile(stem: str) -> list[str]:
-    reasons = []
-    if unicodedata.normalize("NFC", stem) != stem:
-        reasons.append("letters in decomposed Unicode form")
-    if stem != stem.strip():
-        reasons.append("space at an end")
-    if any(unicodedata.category(letter) in INVISIBLE for letter in stem):
-        reasons.append("invisible character")
-    return reasons
+    reasons = {
+        "letters in decomposed Unicode form": unicodedata.normalize("NFC", stem) != stem,
+        "space at an end": stem != stem.strip(),
+        "invisible character": any(unicodedata.category(letter) in INVISIBLE for letter in stem),
+    }
+    return [reason for reason, holds in reasons.items() if holds]

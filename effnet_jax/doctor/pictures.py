@@ -62,34 +62,27 @@ def _size_of(error: DecodeError) -> str:
 
 def _remarks(file: DataFile, image: Image.Image, encoding: PictureFormat) -> list[tuple[str, str]]:
     """Kinds and details, from how the file is stored to what it shows."""
-    remarks = []
     suffix = "" if file.path is None else file.path.suffix.lower()
-    if suffix and suffix not in SUFFIXES[encoding.format]:
-        remarks.append(("wrong extension", f"contains {encoding.format}"))
-    if encoding.transparent:
-        remarks.append(("transparent", ""))
-    if encoding.orientation in range(2, 9):
-        remarks.append(("rotated", f"EXIF orientation {encoding.orientation}"))
-    if encoding.frames > 1:
-        remarks.append(("animated", f"{encoding.frames} pictures"))
-    if encoding.mode == "CMYK" or encoding.mode.startswith("I"):
-        remarks.append(("unusual colours", "CMYK" if encoding.mode == "CMYK" else "16-bit grey"))
-    width, height = image.size
+    cmyk, (width, height) = encoding.mode == "CMYK", image.size
     size = f"{width} x {height}"
-    if width != height:
-        remarks.append(("not square", size))
-    if max(width, height) > HUGE:
-        remarks.append(("huge", size))
-    if min(width, height) < TINY:
-        remarks.append(("tiny", size))
     extremes = np.array(image.getextrema(), int)  # (3, 2)
-    if np.ptp(extremes, axis=1).max() < _BLANK_RANGE:
-        was = " once transparency shows white paper" if encoding.transparent else ""
-        colour = "".join(f"{value:02x}" for value in extremes.sum(axis=1) // 2)
-        remarks.append(("blank", f"all #{colour}{was}"))
-    elif file.role == SKETCH and np.asarray(image.convert("L")).mean() < _DARK_MEAN:
-        remarks.append(("light on dark", ""))
-    return remarks
+    blank = np.ptp(extremes, axis=1).max() < _BLANK_RANGE
+    colour = "".join(f"{value:02x}" for value in extremes.sum(axis=1) // 2)
+    was = " once transparency shows white paper" if encoding.transparent else ""
+    dark = file.role == SKETCH and np.asarray(image.convert("L")).mean() < _DARK_MEAN
+    remarks = [
+        ("wrong extension", suffix and suffix not in SUFFIXES[encoding.format], f"contains {encoding.format}"),
+        ("transparent", encoding.transparent, ""),
+        ("rotated", encoding.orientation in range(2, 9), f"EXIF orientation {encoding.orientation}"),
+        ("animated", encoding.frames > 1, f"{encoding.frames} pictures"),
+        ("unusual colours", cmyk or encoding.mode.startswith("I"), "CMYK" if cmyk else "16-bit grey"),
+        ("not square", width != height, size),
+        ("huge", max(width, height) > HUGE, size),
+        ("tiny", min(width, height) < TINY, size),
+        ("blank", blank, f"all #{colour}{was}"),
+        ("light on dark", dark and not blank, ""),
+    ]
+    return [(kind, detail) for kind, holds, detail in remarks if holds]
 
 
 def _views(image: Image.Image) -> UInt8[np.ndarray, "2 v v"]:

@@ -70,11 +70,9 @@ def plan_repairs(examination: Examination) -> list[Fate]:
     """
     if any(file.path is None for file in examination.listing.files):
         raise DataError(f"{examination.listing.root} is a built set; a cleaned copy can be made of a folder only")
-    swapped = [f.files for f in examination.report.findings if f.kind == "folders swapped"]
-    if swapped:
-        examination = examine(
-            _exchanged(examination.listing, {split for split in FOLDERS if FOLDERS[split] in swapped})
-        )
+    exchanged = [f.files for f in examination.report.findings if f.kind == "folders swapped"]
+    if swapped := {split for split in FOLDERS if FOLDERS[split] in exchanged}:
+        examination = examine(_exchanged(examination.listing, swapped))
     own: dict[str, dict[str, str]] = defaultdict(dict)  # file -> kind -> detail
     for finding in examination.report.findings:
         if len(finding.files) == 1:
@@ -145,10 +143,16 @@ def _merge_photos(fates: list[Fate], examination: Examination) -> None:
             fate.leave_out(f"same picture as {group[0].file.name}, which takes its sketches")
             _adopt(fates, fate, group[0])
     for group in _groups(photos, lambda fate: pixels[fate.file.name]):
-        tested = [fate for fate in group if fate.split == "test"]
-        for fate in group if tested else ():
-            if fate.split == "train":
-                fate.leave_out(f"same picture as {tested[0].file.name}")
+        _keep_for_test(group, "picture")
+
+
+def _keep_for_test(group: list[Fate], what: str) -> list[Fate]:
+    """Give those that stay of files with the same pixels: where the test part has some, training's are left out."""
+    tested = [fate for fate in group if fate.split == "test"]
+    for fate in group if tested else ():
+        if fate.split == "train":
+            fate.leave_out(f"same {what} as {tested[0].file.name}")
+    return tested or group
 
 
 def _adopt(fates: list[Fate], old: Fate, new: Fate) -> None:
@@ -191,12 +195,7 @@ def _merge_sketches(fates: list[Fate], examination: Examination) -> None:
         if pixels[fate.file.name] in photographed:
             fate.leave_out("a photo, not a drawing")
     for group in _groups(sketches, lambda fate: pixels[fate.file.name]):
-        tested = [fate for fate in group if fate.split == "test"]
-        if tested:
-            for fate in group:
-                if fate.split == "train":
-                    fate.leave_out(f"same drawing as {tested[0].file.name}")
-        rest = tested or group
+        rest = _keep_for_test(group, "drawing")
         several = len({fate.photo_id for fate in rest}) > 1
         for fate in rest if several else rest[1:]:
             fate.leave_out("one drawing of two photos" if several else f"same drawing as {rest[0].file.name}")

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from einops import rearrange
 from jaxtyping import Array, Float
 
-from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, heading, new_figure, our_style, save_figure
+from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, new_plot, plot_files
 
 
 def token_distance(maps: Float[Array, "l b k n n"]) -> Float[Array, "l k"]:
@@ -74,8 +73,7 @@ def draw_attention_distance(
         tokens: n, for the line of uniform attention.
         subtitle: under the title.
     """
-    with our_style():
-        figure = new_figure(10, 4.6)
+    with new_plot(stem, 10, 4.6, "How far attention reaches", subtitle) as figure:
         axes = figure.subplots(1, 2)
         names = ("on the token index (paper)", "between patch centres, without CLS")
         for axis, which, name, unit in zip(axes, (0, 1), names, ("tokens", "pixels"), strict=True):
@@ -100,17 +98,5 @@ def draw_attention_distance(
             axis.set_xlim(0.5, len(values) + 0.5)
             axis.margins(y=0.08)
             axis.set_ylim(bottom=0)
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, handlelength=3)
-        heading(figure, "How far attention reaches", subtitle)
-        return save_figure(figure, stem)
-
-
-def grid_side(tokens: int) -> int:
-    """Patches along one edge of a square image with this many tokens, CLS included."""
-    return round((tokens - 1) ** 0.5)
-
-
-def to_grid(rows: Float[np.ndarray, "b m"]) -> Float[np.ndarray, "b i j"]:
-    """Lay values of patches out as they lie in the image."""
-    return rearrange(np.asarray(rows), "b (i j) -> b i j", i=grid_side(rows.shape[1] + 1))
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, handlelength=3)
+    return plot_files(stem)

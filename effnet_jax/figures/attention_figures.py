@@ -32,7 +32,7 @@ def attention_figures(source: FigureSource) -> list[Drawn]:
     chosen = np.sort(np.random.default_rng(source.seed).permutation(len(results.saved.sketch_ids))[:PAIRS])
     images = {
         "sketch": [resize(split.sketch(i), how.image_size, how.resample) for i in chosen.tolist()],
-        "photo": [resize(split.photo(int(results.photo_index[i])), how.image_size, how.resample) for i in chosen],
+        "photo": [resize(split.photo(int(results.saved.photo_index[i])), how.image_size, how.resample) for i in chosen],
     }
     functions = {domain: make_attention_maps(config, domain) for domain in images}
     shown = np.linspace(0, len(chosen) - 1, min(OVERLAYS, len(chosen))).round().astype(int).tolist()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from effnet_jax.figures.attention_distance import to_grid
-from effnet_jax.presentation.plot_style import GREY, framed, heading, new_figure, our_style, save_figure
+from effnet_jax.presentation.plot_style import GREY, framed, new_plot, plot_files
 
 READS = {
     "cls": "attention of the CLS token in the last layer, mean over heads",
@@ -29,7 +29,8 @@ def patch_attention(maps: Float[np.ndarray, "l b k n n"], pooling: str) -> tuple
     """
     last = np.asarray(maps[-1], np.float32).mean(axis=1)  # (b, n, n)
     rows = last[:, 0, 1:] if pooling == "cls" else last[:, 1:, 1:].mean(axis=1)
-    return to_grid(rows), READS["cls" if pooling == "cls" else "received"]
+    grid = rearrange(rows, "b (i j) -> b i j", i=round(rows.shape[1] ** 0.5))
+    return grid, READS["cls" if pooling == "cls" else "received"]
 
 
 def draw_attention(
@@ -56,8 +57,7 @@ def draw_attention(
     tile, gap, between, margin, line, head, foot = 1.3, 0.06, 0.3, 0.12, 1.62, 1.0, 0.45  # inches
     width = 2 * margin + columns * (4 * tile + 3 * gap) + (columns - 1) * between
     height = head + rows * line + foot
-    with our_style():
-        figure = new_figure(width, height, arrange=False)
+    with new_plot(stem, width, height, "Where the encoders look", subtitle, arrange=False) as figure:
         for place, (name, sketch, photo) in enumerate(pairs):
             left = margin + place % columns * (4 * tile + 3 * gap + between)
             bottom = height - head - (place // columns) * line - tile
@@ -69,8 +69,7 @@ def draw_attention(
                 if i == 0:
                     axis.set_title(name, fontsize=8.5, color=GREY, fontweight="normal", pad=3)
         _colour_bar(figure, width, height, margin)
-        heading(figure, "Where the encoders look", subtitle)
-        return save_figure(figure, stem)
+    return plot_files(stem)
 
 
 def _colour_bar(figure: Any, width: float, height: float, margin: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from effnet_jax.figures.accuracy_curve import draw_accuracy_curve
+from effnet_jax.figures.accuracy_curve import accuracy_curve
 from effnet_jax.figures.attention_figures import attention_figures
 from effnet_jax.figures.drawn import Drawn, FigureSource
 from effnet_jax.figures.evaluated import read_evaluated
@@ -16,9 +16,13 @@ from effnet_jax.figures.grid import retrieval_grid, select_queries
 from effnet_jax.figures.similarity import draw_similarities, similarities
 from effnet_jax.figures.training_curves import draw_training_curves, read_scalars
 from effnet_jax.figures.tsne import draw_tsne, embed_in_the_plane
+from effnet_jax.presentation.accuracy_plot import draw_accuracy_curves
+from effnet_jax.presentation.plot_style import plot_files
+from effnet_jax.retrieval.metrics import Measure
 from effnet_jax.runtime.progress import track
 
 DESIGNERS = 12  # retrieval grids by tag at most
+LARGEST_K = 50  # where the curve of Acc@K ends, where the gallery reaches that far
 
 
 def draw_figures(
@@ -67,10 +71,12 @@ def draw_figures(
 
 def _accuracy(source: FigureSource) -> list[Drawn]:
     results = source.results
-    files = draw_accuracy_curve(
-        source.out / "accuracy", {results.figures["selection"]: (results.ranking, results.photo_index)},
-        subtitle=results.caption,
-    )  # fmt: skip
+    gallery = results.ranking.gallery_size
+    ks = np.arange(1, min(LARGEST_K, gallery) + 1)
+    curve = accuracy_curve(results.ranking, results.saved.photo_index, ks)
+    numbers = "   ".join(f"Acc@{k} {Measure(*curve[:, k - 1].tolist())}" for k in (1, 5, 10) if k <= len(ks))
+    curves = {f"{results.figures['selection']}\n{numbers}": curve}
+    files = draw_accuracy_curves(source.out / "accuracy", curves, chance_of=gallery, subtitle=results.caption)
     caption = "Acc@K with its 95 % interval, which keeps the sketches of one photo together; ties by expectation."
     return [Drawn("accuracy", "Accuracy", caption, tuple(files))]
 
@@ -83,22 +89,22 @@ def _grids(source: FigureSource) -> list[Drawn]:
         ("hardest", "Retrieval, hardest sketches", "the sketches of the worst ranks, worst first",
          select_queries(results.ranking, rows, rule="hardest")),
     ]  # fmt: skip
-    tags = sorted(set(results.tags))
+    tags = sorted(set(results.saved.tags or ()))
     if 1 < len(tags) <= DESIGNERS:
         for tag, stem in zip(tags, _stems(tags), strict=True):
-            own = np.flatnonzero(np.array(results.tags) == tag)
+            own = np.flatnonzero(np.array(results.saved.tags) == tag)
             chosen = np.sort(np.random.default_rng(source.seed).permutation(own)[: max(2, rows // 2)])
             how = f"sketches tagged {tag} (of {len(own)}), drawn at random"
             choices.append((stem, f"Retrieval, tag {tag}", how, chosen))
+    accuracies = {key: value for key, value in results.figures.items() if key.startswith("acc@")}
+    shown = (f"{key.replace('acc', 'Acc')} {100 * value['value']:.1f} %" for key, value in accuracies.items())
+    title = f"{results.figures['dataset']}: {'  '.join(shown)}"
     drawn = []
-    f = results.figures
-    title = f"{f['dataset']}: " + "  ".join(f"Acc@{k} {100 * v['value']:.1f} %" for k, v in _accuracies(f).items())
     for stem, name, how, chosen in choices:
-        files = []
-        for kind in ("png", "svg"):
-            path = source.out / f"retrieval_{stem}.{kind}"
-            subtitle = f"{results.caption.partition(': ')[2]}; {how}"
-            files.append(retrieval_grid(split, results.ranking, chosen, path, title=title, subtitle=subtitle))
+        subtitle = f"{results.caption.partition(': ')[2]}; {how}"
+        files = plot_files(source.out / f"retrieval_{stem}")
+        for path in files:
+            retrieval_grid(split, results.ranking, chosen, path, title=title, subtitle=subtitle)
         caption = f"{how[0].upper()}{how[1:]}. The true photo is framed and marked; under each photo its score."
         drawn.append(Drawn("grids", name, caption, tuple(files)))
     return drawn
@@ -111,9 +117,9 @@ def _training(source: FigureSource) -> list[Drawn]:
 
 
 def _similarity(source: FigureSource) -> list[Drawn]:
-    results = source.results
-    scores = similarities(results.sketches, results.photos)
-    files = draw_similarities(source.out / "similarity", scores, results.photo_index, subtitle=results.encoder_caption)
+    saved = source.results.saved
+    scores, subtitle = similarities(saved.sketches, saved.photos), source.results.encoder_caption
+    files = draw_similarities(source.out / "similarity", scores, saved.photo_index, subtitle=subtitle)
     caption = (
         "Cosine of every sketch with every photo. Rows are sorted by their photo: the true pairs form the staircase."
     )
@@ -121,19 +127,13 @@ def _similarity(source: FigureSource) -> list[Drawn]:
 
 
 def _tsne(source: FigureSource) -> list[Drawn]:
-    results = source.results
-    points = embed_in_the_plane(results.sketches, results.photos, seed=source.seed)
-    files = draw_tsne(
-        source.out / "tsne", *points, results.photo_index, source.split, subtitle=results.encoder_caption
-    )  # fmt: skip
+    saved, subtitle = source.results.saved, source.results.encoder_caption
+    points = embed_in_the_plane(saved.sketches, saved.photos, seed=source.seed)
+    files = draw_tsne(source.out / "tsne", *points, saved.photo_index, source.split, subtitle=subtitle)
     caption = (
         f"t-SNE of the unit embeddings (scikit-learn, PCA start, seed {source.seed}); short lines are close pairs."
     )
     return [Drawn("tsne", "t-SNE", caption, tuple(files))]
-
-
-def _accuracies(figures: Any) -> dict[str, Any]:
-    return {key.partition("@")[2]: value for key, value in figures.items() if key.startswith("acc@")}
 
 
 def _stems(tags: list[str]) -> list[str]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32
 
 from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.runs.choice import LAST, ON_VALIDATION
@@ -37,26 +36,6 @@ class Evaluated:
     ranking: Ranking
 
     @property
-    def sketches(self) -> Float32[np.ndarray, "s z"]:
-        """Embeddings of the sketches."""
-        return self.saved.sketches
-
-    @property
-    def photos(self) -> Float32[np.ndarray, "g z"]:
-        """Embeddings of the gallery."""
-        return self.saved.photos
-
-    @property
-    def photo_index(self) -> Int32[np.ndarray, " s"]:
-        """Row of each sketch's photo."""
-        return self.saved.photo_index
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Tag of each sketch."""
-        return self.saved.tags or ()
-
-    @property
     def step(self) -> int:
         """Training step of the checkpoint."""
         return int(self.figures["checkpoint_step"])
@@ -64,24 +43,19 @@ class Evaluated:
     @property
     def caption(self) -> str:
         """Counts, protocol, selection rule and step, in words."""
-        return self._described if self._by_encoder else f"{self._described}; protocol {self.figures['protocol']}"
+        return self._described(f"; protocol {self.figures['protocol']}")
 
     @property
     def encoder_caption(self) -> str:
         """The same for what shows the encoder whatever protocol ranked: its embeddings and its attention."""
-        return self._described if self._by_encoder else f"{self._described}; encoder embeddings"
+        return self._described("; encoder embeddings")
 
-    @property
-    def _by_encoder(self) -> bool:
-        return self.figures["protocol"] == "encoder"
-
-    @property
-    def _described(self) -> str:
+    def _described(self, by_another_protocol: str) -> str:
         f = self.figures
         return (
             f"{f['dataset']} / {f['split']}: {f['queries']} sketches of {f['query_photos']} photos, gallery of "
             f"{f['gallery']} photos; checkpoint: {f['selection']}, step {self.step}"
-        )
+        ) + ("" if f["protocol"] == "encoder" else by_another_protocol)
 
 
 def read_evaluated(folder: str | os.PathLike[str], name: str | None = None) -> Evaluated:
@@ -96,10 +70,8 @@ def read_evaluated(folder: str | os.PathLike[str], name: str | None = None) -> E
     """
     run = Run(folder)
     if not run.metrics_file.is_file():
-        raise ValueError(
-            f"{run.folder} has no {run.metrics_file.name}: it is no evaluated run. Train it, or run main.py "
-            "--mode=evaluate."
-        )
+        way_out = "Train it, or run main.py --mode=evaluate."
+        raise ValueError(f"{run.folder} has no {run.metrics_file.name}: it is no evaluated run. {way_out}")
     present = {f["folder"]: f for f in run.metrics["results"] if run.ranks_file(f["folder"]).is_file()}
     default = next((n for n in PREFERRED if n in present), LAST)
     name = default if name is None else name

@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import Int, Int32, UInt8
 from PIL import Image
 
-from effnet_jax.presentation.plot_style import GREY, INK, LINE, new_figure
+from effnet_jax.presentation.plot_style import GREY, INK, LINE, new_figure, save_figure
 from effnet_jax.retrieval.ranking import Ranking
-from effnet_jax.storage.files import replacing
 
 TRUE, MISSED = "#00785a", "#b3450b"  # a green and an orange that stay apart for colour-blind eyes and on grey paper
 MARGIN, GAP, SKETCH_GAP, HEADER, CAPTION, FOOT, PADDING = 24, 8, 26, 104, 34, 10, 4  # pixels at width 1200
@@ -106,11 +105,7 @@ def retrieval_grid(
     for line, i in enumerate(rows):
         _annotate(figure, layout, line, ranking, i, pictures.sketch_ids[i], int(pictures.photo_index[i]))
     path = Path(path)
-    with replacing(path) as temporary:
-        if path.suffix == ".svg":
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
-        else:
-            figure.savefig(temporary, dpi=72, format="png")
+    save_figure(figure, path, dpi=72)
     return path
 
 

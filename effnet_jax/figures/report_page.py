@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from effnet_jax.figures.draw import Drawn
+from effnet_jax.figures.drawn import Drawn
 from effnet_jax.presentation.page import escape, inline, table, write_page
+from effnet_jax.retrieval.metrics import Measure
 from effnet_jax.runs.folder import Run
 
 
@@ -59,7 +60,7 @@ def _results_table(results: Sequence[Any]) -> str:
     rows = [
         [
             f"{r['selection']}, step {r['checkpoint_step']}",
-            r.get("protocol", "encoder"),
+            r["protocol"],
             *(_measure(r.get(key)) for key in ks),
             _measure(r["mrr"]),
             f"{r['mean_rank']:.2f}",
@@ -79,17 +80,14 @@ def _tag_tables(results: Sequence[Any]) -> list[str]:
         rows = [[tag, t["queries"], *(_measure(t[key]) for key in ks)] for tag, t in r["tags"].items()]
         heads = ["tag", "sketches", *(f"Acc@{key.partition('@')[2]} %" for key in ks)]
         parts += [
-            f"<h3>By tag: {escape(r['selection'])}, {escape(r.get('protocol', 'encoder'))}</h3>",
+            f"<h3>By tag: {escape(r['selection'])}, {escape(r['protocol'])}</h3>",
             table(heads, rows),
         ]
     return parts
 
 
 def _measure(measure: Any) -> str:
-    if measure is None:
-        return "-"
-    low, high = measure["interval_95"]
-    return f"{100 * measure['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return "-" if measure is None else str(Measure(measure["value"], *measure["interval_95"]))
 
 
 def _figure(figure: Drawn) -> str:
@@ -102,9 +100,8 @@ def _figure(figure: Drawn) -> str:
 
 
 def _facts(run: Run, results: Sequence[Any]) -> str:
-    hashes = {f"{r['split']} split": r["split_sha256"] for r in results}
-    rows = [[name, value] for name, value in hashes.items()]
-    rows += [[r["folder"], f"seed {r['seed']}, step {r['checkpoint_step']}"] for r in results]
+    rows = list({f"{r['split']} split": r["split_sha256"] for r in results}.items())
+    rows += [(r["folder"], f"seed {r['seed']}, step {r['checkpoint_step']}") for r in results]
     text = table(["", ""], rows, text_columns=(1,))
     for file, title in ((run.config_file, "Configuration"), (run.versions_file, "Versions and devices")):
         if file.is_file():

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int
 
-from effnet_jax.presentation.plot_style import GREY, VERMILION, heading, new_figure, our_style, save_figure
+from effnet_jax.encoders.encoders import unit_rows
+from effnet_jax.presentation.plot_style import GREY, VERMILION, new_plot, plot_files
 
 CIRCLED = 60
 """Sketches up to which the true pairs are circled; in a finer map circles would cover what they mark."""
@@ -16,11 +17,7 @@ def similarities(
     sketches: Float32[np.ndarray, "s z"], photos: Float32[np.ndarray, "g z"]
 ) -> Float32[np.ndarray, "s g"]:
     """Cosine of every sketch with every photo."""
-
-    def unit(x: np.ndarray) -> np.ndarray:
-        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
-    return (unit(sketches) @ unit(photos).T).astype(np.float32)
+    return (unit_rows(sketches) @ unit_rows(photos).T).astype(np.float32)
 
 
 def draw_similarities(
@@ -52,12 +49,12 @@ def draw_similarities(
     part = scores[np.ix_(rows, photos)]
     true = scores[np.arange(len(photo_index)), photo_index]
     others = scores[np.arange(scores.shape[1]) != photo_index[:, None]]
-    with our_style():
-        figure = new_figure(10, 5.6)
+    circled = len(rows) <= CIRCLED
+    title = f"Similarity of sketches and photos ({'circles' if circled else 'diagonal'}: true pairs)"
+    with new_plot(stem, 10, 5.6, title, subtitle) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
         image = left.imshow(part, cmap="cividis", aspect="auto", interpolation="nearest")
         places = np.searchsorted(photos, photo_index[rows])
-        circled = len(rows) <= CIRCLED
         if circled:
             left.plot(places, np.arange(len(rows)), "o", markersize=420 / max(len(rows), 70), markerfacecolor="none",
                       markeredgecolor="white", markeredgewidth=0.8)  # fmt: skip
@@ -73,7 +70,4 @@ def draw_similarities(
         right.locator_params(axis="x", nbins=5)
         right.set_ylim(top=1.22 * right.get_ylim()[1])
         right.legend(loc="upper left")
-        heading(
-            figure, f"Similarity of sketches and photos ({'circles' if circled else 'diagonal'}: true pairs)", subtitle
-        )
-        return save_figure(figure, stem)
+    return plot_files(stem)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_jax.presentation.plot_style import DASHES, MARKERS, SERIES, heading, new_figure, our_style, save_figure
+from effnet_jax.presentation.plot_style import DASHES, MARKERS, SERIES, new_plot, plot_files
 
 Series = dict[str, tuple[np.ndarray, np.ndarray]]
 
@@ -59,9 +59,8 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
     names = {"gradient_norm": ("gradient norm", ""), "pairs_per_s": ("speed", "pairs per second"),
              "temperature": ("temperature", "")}  # fmt: skip
     panels += [(*names.get(n, (n, "")), {n: s}) for n, s in train.items() if n not in terms]
-    with our_style():
-        rows = -(-len(panels) // 2)
-        figure = new_figure(10, 0.9 + 3.1 * rows)
+    rows = -(-len(panels) // 2)
+    with new_plot(stem, 10, 0.9 + 3.1 * rows, "Training", subtitle) as figure:
         axes = np.ravel(figure.subplots(rows, 2, squeeze=False))
         for axis, (title, unit, series) in zip(axes, panels, strict=False):
             for i, (name, (steps, values)) in enumerate(series.items()):
@@ -77,5 +76,4 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
                 axis.legend(ncols=2, handlelength=3.5)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
-        heading(figure, "Training", subtitle)
-        return save_figure(figure, stem)
+    return plot_files(stem)

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
+from effnet_jax.encoders.encoders import unit_rows
 from effnet_jax.figures.grid import Pictures
-from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, framed, heading, new_figure, our_style, save_figure
+from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, framed, new_plot, plot_files
 
 WIDTH, HEIGHT = 9.6, 9.8  # inches
 TILE, MARGIN, TOP, BOTTOM = 0.82, 1.05, 0.85, 0.5  # a pinned picture; around the plane; heading; legend
@@ -33,10 +34,9 @@ def embed_in_the_plane(
     """
     from sklearn.manifold import TSNE
 
-    points = np.concatenate([sketches, photos]).astype(np.float64)
+    points = unit_rows(np.concatenate([sketches, photos]).astype(np.float64))  # so that Euclidean orders as cosine does
     if len(points) < 4:
         raise ValueError(f"t-SNE needs four points or more, got {len(points)}.")
-    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)  # then Euclidean orders as cosine does
     perplexity = min(30.0, (len(points) - 1) / 3)
     plane = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed).fit_transform(points)
     return plane[: len(sketches)], plane[len(sketches) :]
@@ -61,8 +61,9 @@ def draw_tsne(
         pictures: a split in the same order, for the pinned pictures; None pins none.
         subtitle: under the title.
     """
-    with our_style():
-        figure = new_figure(WIDTH, HEIGHT, arrange=False)
+    note = "t-SNE keeps neighbours together; distances between groups, and the axes, mean nothing."
+    note = f"{subtitle}. {note}" if subtitle else note
+    with new_plot(stem, WIDTH, HEIGHT, "Sketches and photos in the plane", note, arrange=False) as figure:
         inner = (
             MARGIN / WIDTH,
             (BOTTOM + TILE) / HEIGHT,
@@ -83,9 +84,7 @@ def draw_tsne(
         if pictures is not None:
             _pin(figure, axis, photos, photo_index, pictures)
         figure.legend(*axis.get_legend_handles_labels(), loc="lower center", ncols=3)
-        note = "t-SNE keeps neighbours together; distances between groups, and the axes, mean nothing."
-        heading(figure, "Sketches and photos in the plane", f"{subtitle}. {note}" if subtitle else note)
-        return save_figure(figure, stem)
+    return plot_files(stem)
 
 
 def _pin(

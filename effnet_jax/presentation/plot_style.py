@@ -46,17 +46,33 @@ _RC = {
     "text.parse_math": False,  # a dollar in a file name is no formula
     "legend.frameon": False,
     "lines.linewidth": 2,
-    "svg.hashsalt": "effnet_jax",  # the same bytes each time
 }
 
 
 @contextmanager
-def our_style() -> Iterator[None]:
-    """Apply our settings inside the block only; matplotlib's global state stays as it was."""
+def new_plot(
+    stem: str | os.PathLike[str], width: float, height: float, title: str, subtitle: str = "", *, arrange: bool = True
+) -> Iterator[Any]:
+    """Give a figure in our style to draw in; when the block ends well it gets its heading and is saved.
+
+    Our settings hold inside the block only: matplotlib's global state stays as it was.
+
+    Args:
+        stem: path without extension; `plot_files` gives the files.
+        width: inches.
+        height: inches.
+        title: what it shows.
+        subtitle: a line of figures under the title.
+        arrange: as for `new_figure`.
+    """
     import matplotlib as mpl
 
     with mpl.rc_context(_RC):
-        yield
+        figure = new_figure(width, height, arrange=arrange)
+        yield figure
+        _add_heading(figure, title, subtitle)
+        for path in plot_files(stem):
+            save_figure(figure, path)
 
 
 def new_figure(width: float, height: float, *, arrange: bool = True, dpi: int = DPI) -> Any:
@@ -96,7 +112,7 @@ def framed(figure: Any, place: tuple[float, float, float, float], picture: UInt8
     return axis
 
 
-def heading(figure: Any, title: str, subtitle: str = "") -> None:
+def _add_heading(figure: Any, title: str, subtitle: str) -> None:
     """Put a title and a line of figures above everything, flush left, broken where they would run over the edge."""
     import textwrap
 
@@ -115,12 +131,15 @@ def heading(figure: Any, title: str, subtitle: str = "") -> None:
     figure.text(x, below, "\n".join(lines), fontsize=9, color=GREY, va="top", ha="left", linespacing=1.3)
 
 
-def save_figure(figure: Any, stem: str | os.PathLike[str]) -> list[Path]:
-    """Save a figure as `stem`.png and `stem`.svg, each whole or not at all."""
-    paths = []
-    for kind in ("png", "svg"):
-        path = Path(f"{stem}.{kind}")
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
-        paths.append(path)
-    return paths
+def plot_files(stem: str | os.PathLike[str]) -> list[Path]:
+    """The files of a plot."""
+    return [Path(f"{stem}.png"), Path(f"{stem}.svg")]
+
+
+def save_figure(figure: Any, path: Path, *, dpi: int = DPI) -> None:
+    """Save a figure as SVG where the path ends so, else as PNG; whole or not at all, and the same bytes each time."""
+    import matplotlib as mpl
+
+    kind, metadata = ("svg", {"Date": None}) if path.suffix == ".svg" else ("png", None)
+    with replacing(path) as temporary, mpl.rc_context({"svg.hashsalt": "effnet_jax"}):
+        figure.savefig(temporary, format=kind, dpi=dpi, metadata=metadata)

@@ -9,7 +9,10 @@ import corpus
 import numpy as np
 import pytest
 
-from effnet_jax.doctor import KINDS, examine, list_folder, list_splits, published_counts
+from effnet_jax.doctor import examine, list_folder
+from effnet_jax.doctor.findings import KINDS
+from effnet_jax.doctor.listing import list_splits
+from effnet_jax.doctor.published import published_counts
 from tfds_builders.procedural_garments.drawn import draw_garments
 
 KNOWN = json.loads((Path(__file__).parent / "known_faults.json").read_text())

@@ -64,7 +64,7 @@ def test_files_of_tags_differ_also_where_case_does_not_count():
 
 
 def test_the_same_figures_twice_are_the_same_bytes(run, drawn, tmp_path):
-    again, _ = draw_figures(run, out=tmp_path, only=["accuracy", "similarity"])
+    again, _ = draw_figures(run, out=tmp_path, only=["accuracy", "similarity", "grids"])
     for figure in again:
         for file in figure.files:
             assert file.read_bytes() == (run / "figures" / file.name).read_bytes(), file.name
@@ -155,7 +155,7 @@ def test_results_are_read_back_as_they_were_measured(run):
     assert "last" in names
     for name in names:
         results = read_evaluated(run, name)
-        again = rank_gallery(results.sketches, results.photos, results.photo_index)
+        again = rank_gallery(results.saved.sketches, results.saved.photos, results.saved.photo_index)
         for field in ("better", "tied", "candidates", "top_index"):
             np.testing.assert_array_equal(getattr(results.ranking, field), getattr(again, field), err_msg=field)
         np.testing.assert_allclose(results.ranking.top_score, again.top_score, atol=1e-6)
@@ -166,11 +166,11 @@ def test_results_are_read_back_as_they_were_measured(run):
 def test_curve_and_similarities(run):
     results = read_evaluated(run)
     ks = np.array([1, 5, 10])
-    value, low, high = accuracy_curve(results.ranking, results.photo_index, ks)
+    value, low, high = accuracy_curve(results.ranking, results.saved.photo_index, ks)
     for i, k in enumerate(ks):
         wanted = results.figures[f"acc@{k}"]
         np.testing.assert_allclose((value[i], low[i], high[i]), (wanted["value"], *wanted["interval_95"]))
-    scores = similarities(results.sketches, results.photos)
+    scores = similarities(results.saved.sketches, results.saved.photos)
     top = results.ranking.top_index[:, 0]
     np.testing.assert_allclose(scores[np.arange(len(top)), top], results.ranking.top_score[:, 0], atol=1e-5)
 
