@@ -88,6 +88,7 @@ def test_pooling_chooses_the_feature(pooling, width):
     np.testing.assert_allclose(feature, wanted[pooling], atol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="choose one of cls, mean, max, all"):
         make_functional(ModelConfig(**SMALL, pooling="median"))

@@ -89,6 +89,7 @@ def test_torchvision_and_timm(name):
         assert np.linalg.norm(np.float64(leaf)) == pytest.approx(norm, rel=2e-4), tensor
 
 
+@pytest.mark.usefixtures("unchecked")  # no configuration asks for double precision
 @pytest.mark.parametrize(
     ("backbone", "size"),
     [
