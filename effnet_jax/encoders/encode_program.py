@@ -101,7 +101,7 @@ def make_encode(config: ModelConfig, preprocessing: Preprocessing) -> Encode:
     graphdef = nnx.split(encoder, nnx.Param, nnx.BatchStat)[0]
 
     def encode(params: Params, batch_stats: BatchStats, images: Images) -> Encoding:
-        scaled = normalise(images, preprocessing) if images.dtype == jnp.uint8 else images
+        scaled = images if jnp.issubdtype(images.dtype, jnp.floating) else normalise(images, preprocessing)
         with jax.default_matmul_precision(config.precision):
             return nnx.merge(graphdef, params, batch_stats)(scaled)
 

@@ -129,6 +129,8 @@ class Encoders:
 
     def _run(self, domain: str, images: UInt8[np.ndarray, "b h w 3"], *, tokens: str = "") -> list[np.ndarray]:
         """Encode pictures, filled up to a power of two for each device, so that few shapes are compiled."""
+        if images.dtype != np.uint8:
+            raise ValueError(f"pictures must be 8-bit RGB, as `resize` gives them, not {images.dtype}.")
         size = self._mesh.size << max(0, -(-len(images) // self._mesh.size) - 1).bit_length()
         filled = np.pad(images, ((0, size - len(images)), (0, 0), (0, 0), (0, 0)))
         program = EncodeProgram(self.config, self.preprocessing, self._mesh, tokens=tokens)

@@ -13,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
-from effnet_jax.runs.choice import LAST, METRICS, Choice
+from effnet_jax.runs.choice import BEST, LAST, METRICS, Choice
 from effnet_jax.runs.saved import ABOUT, STATE, dotted, read_saved_metrics
 from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime.hosts import all_hosts, is_first, only_first, say_to_all
@@ -110,8 +110,10 @@ class Checkpoints:
 
     def chosen(self, choice: Choice | str) -> tuple[str, int] | None:
         """Give the rule and the step that a choice comes to, damaged ones passed over; None where there is none."""
-        resolved, steps = Choice.of(choice).resolve({step: self.metrics(step) for step in self.steps()})
-        return next(((resolved.rule, step) for step in steps if self._is_whole(step)), None)
+        choice = Choice.of(choice)
+        resolved, steps = choice.resolve({step: self.metrics(step) for step in self.steps()})
+        found = next(((resolved.rule, step) for step in steps if self._is_whole(step)), None)
+        return self.chosen(LAST) if found is None and choice.rule == BEST and resolved.rule != LAST else found
 
     def steps(self) -> list[int]:
         """Give the steps of all checkpoints that are not known to be damaged, in order."""

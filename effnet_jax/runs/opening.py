@@ -69,10 +69,9 @@ def _is_config(content: Mapping[str, Any]) -> bool:
 
 
 def _is_report(content: Mapping[str, Any]) -> bool:
-    results = content.get("results")
-    return isinstance(results, list) and all(
-        isinstance(r, dict) and {"dataset", "queries"} <= r.keys() for r in results
-    )
+    results, known = content.get("results"), {"dataset", "queries"}
+    ours = isinstance(results, list) and bool(results)
+    return ours and all(isinstance(result, dict) and known <= result.keys() for result in results)
 
 
 def open_run(run: Run, config: Config, *, free_sections: tuple[str, ...] = FREE_SECTIONS) -> None:

@@ -62,6 +62,12 @@ def test_fingerprint_follows_what_decides_an_embedding(encoders):
     assert tiny_encoders(remat=True).fingerprint == encoders.fingerprint
 
 
+def test_pictures_of_other_types_are_refused(encoders, images, unchecked):
+    for dtype in (np.float32, np.int32):
+        with pytest.raises(ValueError, match="must be 8-bit RGB"):
+            encoders.embed_photos(images.astype(dtype))
+
+
 def test_fingerprints_stay_what_they_were_in_indexes_of_before(encoders):
     assert encoders.fingerprint == "63eaf5552cc1d7840fa916ad548a0c12d7856a0c606c6a49b9fbaaf44fc9ff9d"
 

@@ -284,3 +284,14 @@ def test_what_is_whole_and_cannot_be_read_is_not_moved_away(tmp_path, monkeypatc
         with pytest.raises(CheckpointError, match="/2 cannot be read: no memory"):
             checkpoints.restore_latest(abstract(large(0), whole()))
     assert sorted(p.name for p in folder.iterdir()) == ["1", "2"]
+
+
+def test_best_is_the_last_whole_one_where_those_measured_are_damaged(tmp_path):
+    with Checkpoints(tmp_path, keep=3, best_by=(ON_VALIDATION,)) as checkpoints:
+        checkpoints.save(large(1), {}, {MRR: 9.0})
+        checkpoints.save(large(2), {}, {})
+    damaged = max((p for p in (tmp_path / "1").rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        assert checkpoints.chosen("best") == ("last", 2)
+        assert checkpoints.chosen(ON_VALIDATION) is None

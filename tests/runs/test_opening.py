@@ -126,6 +126,7 @@ def test_what_only_saves_memory_or_writes_more_may_change(tmp_path):
         ("config.json", "[1, 2]"),
         ("config.json", "{"),
         ("metrics.json", '{"accuracy": 0.9}'),
+        ("metrics.json", '{"results": []}'),
         ("metrics.json", '{"results": [{"accuracy": 0.9}]}'),
         ("metrics.json", "nan, nan"),
     ],
