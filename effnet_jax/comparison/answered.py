@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32
 
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import credit_at_k
-from effnet_jax.runs.choice import BEST, LAST, ON_VALIDATION, Choice
+from effnet_jax.runs.choice import Choice
 from effnet_jax.runs.folder import Run
 from effnet_jax.runs.opening import settings_of
 
@@ -108,8 +108,9 @@ def _chosen(run: Run, choice: Choice) -> dict[str, Any]:
     results = run.metrics["results"]
     if results and not results[0]["chosen_as"]:  # embeddings that were evaluated by themselves
         return results[0]
-    rules = (ON_VALIDATION, LAST) if choice.rule == BEST else (choice.rule,)
-    found = [r for rule in rules for r in results if rule in r["chosen_as"] or r["checkpoint_step"] == choice.step]
+    found = [
+        r for rule in choice.rules for r in results if rule in r["chosen_as"] or r["checkpoint_step"] == choice.step
+    ]
     if found:
         return next((r for r in found if r["protocol"] == "encoder"), found[0])
     there = ", ".join(repr(r["selection"]) for r in results)

@@ -16,16 +16,16 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, Float16, Float32, UInt8
+from jaxtyping import Float16, Float32, UInt8
 
 from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encode_program import EncodeProgram, encoder_of
 from effnet_jax.models.trees import flatten, nest
-from effnet_jax.retrieval.scores import NORM_FLOOR
+from effnet_jax.retrieval.scores import unit_rows
 from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated
-from effnet_jax.storage.files import replacing
+from effnet_jax.storage.files import replacing, write_json
 
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
@@ -116,8 +116,7 @@ class Encoders:
             "trsm": None if self.pair_module is None else dataclasses.asdict(self.pair_module.config),
             "origin": dict(self.origin),
         }
-        with replacing(folder / MODEL) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / MODEL, content)
 
     @cached_property
     def _mesh(self) -> Mesh:
@@ -186,11 +185,6 @@ def read_model_config(fields: Mapping[str, Any]) -> ModelConfig:
         ValueError: fields that this version does not know, or values it cannot build.
     """
     return from_mapping({"model": dict(fields)}).model
-
-
-def unit_rows(x: Float[np.ndarray, "b z"]) -> Float[np.ndarray, "b z"]:
-    """Scale rows to unit norm; a zero row stays zero."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)
 
 
 def _named(tree: Params, prefix: str = "") -> dict[str, Any]:

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 
 from effnet_jax.retrieval.ranking import Ranking
-from effnet_jax.runs.choice import LAST, ON_VALIDATION
+from effnet_jax.runs.choice import BEST, LAST, Choice
 from effnet_jax.runs.folder import Run
 from effnet_jax.runs.results import SavedEmbeddings, evaluation_name
-
-PREFERRED = (ON_VALIDATION, LAST)
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def read_evaluated(folder: str | os.PathLike[str], name: str | None = None) -> E
         way_out = "Train it, or run main.py --mode=evaluate."
         raise ValueError(f"{run.folder} has no {run.metrics_file.name}: it is no evaluated run. {way_out}")
     present = {f["folder"]: f for f in run.metrics["results"] if run.ranks_file(f["folder"]).is_file()}
-    default = next((n for n in PREFERRED if n in present), LAST)
+    default = next((n for n in Choice(BEST).rules if n in present), LAST)
     name = default if name is None else name
     if name not in present:
         raise ValueError(f"{run.folder} has no evaluation {name!r}; it has {', '.join(sorted(present)) or 'none'}.")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int
 
-from effnet_jax.encoders.encoders import unit_rows
 from effnet_jax.presentation.plot_style import GREY, VERMILION, new_plot, plot_files
+from effnet_jax.retrieval.scores import unit_rows
 
 CIRCLED = 60
 """Sketches up to which the true pairs are circled; in a finer map circles would cover what they mark."""

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 from PIL import Image
 
-from effnet_jax.encoders.encoders import unit_rows
 from effnet_jax.figures.grid import Pictures
 from effnet_jax.presentation.plot_style import GREY, PHOTO, SKETCH, framed, new_plot, plot_files
+from effnet_jax.retrieval.scores import unit_rows
 
 WIDTH, HEIGHT = 9.6, 9.8  # inches
 TILE, MARGIN, TOP, BOTTOM = 0.82, 1.05, 0.85, 0.5  # a pinned picture; around the plane; heading; legend

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float32, Int, Int32, Num
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Num
 
 QUERY_BLOCK = 256  # queries per block
 GALLERY_BLOCK = 131_072  # photos per block
@@ -221,3 +221,13 @@ def _refuse_not_finite(name: str, rows: Int[np.ndarray, " n"], norms: Sequence[A
             f"{len(wrong)} of {len(rows)} rows of {name} hold NaN, infinity or values too large for float32 "
             f"(unscaled: norms above 1e19), and have no rank: rows {listed}"
         )
+
+
+def unit_rows(x: Float[np.ndarray, "b z"]) -> Float[np.ndarray, "b z"]:
+    """Scale rows on the host to unit norm; a zero row stays zero.
+
+    Example:
+        >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [[0.6, 0.8], [0.0, 0.0]]
+    """
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)

@@ -13,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
-from effnet_jax.runs.choice import BEST, LAST, METRICS, Choice
+from effnet_jax.runs.choice import LAST, MEASURES, Choice
 from effnet_jax.runs.saved import ABOUT, STATE, dotted, read_saved_metrics
 from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime.hosts import all_hosts, is_first, only_first, say_to_all
@@ -55,7 +55,7 @@ class Checkpoints:
         self._damaged: set[int] = set()
         policies: list[preserve.PreservationPolicy] = [preserve.LatestN(keep)]
         policies += [
-            preserve.BestN(get_metric_fn=_metric(METRICS[rule]), n=1, keep_checkpoints_without_metrics=False)
+            preserve.BestN(get_metric_fn=_metric(MEASURES[rule]), n=1, keep_checkpoints_without_metrics=False)
             for rule in best_by
         ]
         self._manager = ocp.CheckpointManager(
@@ -63,7 +63,7 @@ class Checkpoints:
             item_handlers={STATE: ocp.StandardCheckpointHandler(), ABOUT: ocp.JsonCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preserve.AnyPreservationPolicy(policies),
-                best_fn=_metric(METRICS[best_by[0]] if best_by else "none"),
+                best_fn=_metric(MEASURES[best_by[0]] if best_by else "none"),
                 enable_async_checkpointing=True,
                 cleanup_tmp_directories=clean,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
@@ -110,10 +110,8 @@ class Checkpoints:
 
     def chosen(self, choice: Choice | str) -> tuple[str, int] | None:
         """Give the rule and the step that a choice comes to, damaged ones passed over; None where there is none."""
-        choice = Choice.of(choice)
-        resolved, steps = choice.resolve({step: self.metrics(step) for step in self.steps()})
-        found = next(((resolved.rule, step) for step in steps if self._is_whole(step)), None)
-        return self.chosen(LAST) if found is None and choice.rule == BEST and resolved.rule != LAST else found
+        candidates = Choice.of(choice).candidates(self.steps(), self.metrics)
+        return next(((rule, step) for rule, step in candidates if self._is_whole(step)), None)
 
     def steps(self) -> list[int]:
         """Give the steps of all checkpoints that are not known to be damaged, in order."""

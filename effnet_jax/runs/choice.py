@@ -1,11 +1,11 @@
 """Which checkpoint of a run: said once for reports, catalogues, exports, figures, comparisons and stage 2."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 LAST, ON_VALIDATION, ON_TEST, STEP = "last", "best_on_validation", "best_on_test", "step"
 BEST = "best"  # best on validation; the last where no photos were held out
-METRICS = {ON_VALIDATION: "eval/validation/mrr", ON_TEST: "eval/test/acc@1"}  # saved with each checkpoint; higher wins
+MEASURES = {ON_VALIDATION: "eval/validation/mrr", ON_TEST: "eval/test/acc@1"}  # saved with each checkpoint; higher wins
 RULES = (BEST, LAST, ON_VALIDATION, ON_TEST)
 WORDS = {
     LAST: "last",
@@ -42,26 +42,39 @@ class Choice:
             return cls(STEP, int(value))
         raise ValueError(f"there is no checkpoint {value!r}; choose {', '.join(RULES)}, or a step such as 304.")
 
-    def resolve(self, metrics: Mapping[int, Mapping[str, float]]) -> tuple["Choice", list[int]]:
-        """Find the checkpoint among those of a run.
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that it stands for, the first that finds something before the others."""
+        return (ON_VALIDATION, LAST) if self.rule == BEST else (self.rule,)
+
+    def candidates(
+        self, steps: Collection[int], metrics_of: Callable[[int], Mapping[str, float]]
+    ) -> list[tuple[str, int]]:
+        """List the checkpoints that it may come to: the first, or, where that one is damaged, the next.
 
         Args:
-            metrics: what was measured at each step that has a checkpoint.
+            steps: that have a checkpoint.
+            metrics_of: what was measured at a step; asked only by rules that compare it.
 
         Returns:
-            The choice with "best" decided, and the steps that it takes: the first, or, where that one is damaged, the
-            next. Empty where no checkpoint is of that kind.
+            Rule and step of each; empty where no checkpoint is of that kind.
         """
-        if self.rule == BEST:
-            found = Choice(ON_VALIDATION).resolve(metrics)
-            return found if found[1] else Choice(LAST).resolve(metrics)
-        if self.rule == STEP:
-            return self, [step for step in metrics if step == self.step]
-        if self.rule == LAST:
-            return self, sorted(metrics, reverse=True)
-        name = METRICS[self.rule]
-        scored = sorted(((values[name], step) for step, values in metrics.items() if name in values), reverse=True)
-        return self, [step for _, step in scored]  # of equal ones the later
+        found: dict[int, str] = {}
+        for rule in self.rules:
+            for step in self._in_order(rule, steps, metrics_of):
+                found.setdefault(step, rule)
+        return [(rule, step) for step, rule in found.items()]
+
+    def _in_order(
+        self, rule: str, steps: Collection[int], metrics_of: Callable[[int], Mapping[str, float]]
+    ) -> list[int]:
+        if rule == STEP:
+            return [step for step in steps if step == self.step]
+        if rule == LAST:
+            return sorted(steps, reverse=True)
+        measured = {step: metrics_of(step).get(MEASURES[rule]) for step in steps}
+        scored = sorted(((value, step) for step, value in measured.items() if value is not None), reverse=True)
+        return [step for _, step in scored]  # of equal ones the later
 
     def __str__(self) -> str:
         return str(self.step) if self.rule == STEP else self.rule

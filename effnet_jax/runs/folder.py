@@ -181,13 +181,14 @@ class Run:
                 "path."
             )
         choice = Choice.of(choice)
-        found, chosen = choice.resolve({step: read_saved_metrics(self.checkpoints / str(step)) for step in steps})
-        if not chosen:
+        candidates = choice.candidates(steps, lambda step: read_saved_metrics(self.checkpoints / str(step)))
+        if not candidates:
             if choice.rule != STEP:
                 raise ValueError(f"{self.folder} measured no checkpoint on {_NEEDS[choice.rule]}.")
             known = f"{', '.join(RULES)}, or one of the steps {', '.join(map(str, steps))}"
             raise ValueError(f"{self.folder} has no checkpoint {str(choice)!r}; give {known}.")
-        return Saved(self.checkpoints / str(chosen[0]), chosen[0], found.rule, WORDS[found.rule])
+        rule, step = candidates[0]
+        return Saved(self.checkpoints / str(step), step, rule, WORDS[rule])
 
     def encoders(self, choice: Choice | str | int = "best") -> Encoders:
         """Load the encoders of a checkpoint, chosen as in `checkpoint`, without the data they were trained on.

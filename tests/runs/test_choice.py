@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from effnet_jax.runs.choice import BEST, LAST, METRICS, ON_TEST, ON_VALIDATION, STEP, Choice
+from effnet_jax.runs.choice import BEST, LAST, MEASURES, ON_TEST, ON_VALIDATION, STEP, Choice
 
-MRR, ACCURACY = METRICS[ON_VALIDATION], METRICS[ON_TEST]
+MRR, ACCURACY = MEASURES[ON_VALIDATION], MEASURES[ON_TEST]
 MEASURED = {10: {MRR: 40.0}, 20: {MRR: 60.0, ACCURACY: 30.0}, 30: {MRR: 60.0}, 40: {}}
 
 
@@ -14,12 +14,7 @@ MEASURED = {10: {MRR: 40.0}, 20: {MRR: 60.0, ACCURACY: 30.0}, 30: {MRR: 60.0}, 4
     ("asked", "rule", "steps"),
     [
         ("last", LAST, [40, 30, 20, 10]),
-        (
-            "best",
-            ON_VALIDATION,
-            [30, 20, 10],
-        ),  # of equal ones the later; damaged ones are passed over
-        ("best_on_validation", ON_VALIDATION, [30, 20, 10]),
+        ("best_on_validation", ON_VALIDATION, [30, 20, 10]),  # of equal ones the later
         ("best_on_test", ON_TEST, [20]),
         ("20", STEP, [20]),
         (20, STEP, [20]),
@@ -27,13 +22,24 @@ MEASURED = {10: {MRR: 40.0}, 20: {MRR: 60.0, ACCURACY: 30.0}, 30: {MRR: 60.0}, 4
     ],
 )
 def test_each_choice_comes_to_its_checkpoint(asked, rule, steps):
-    choice, found = Choice.of(asked).resolve(MEASURED)
-    assert (choice.rule, found) == (rule, steps)
+    assert Choice.of(asked).candidates(MEASURED, MEASURED.get) == [(rule, step) for step in steps]
+
+
+def test_best_comes_to_the_last_behind_all_that_were_measured_and_says_so():
+    measured = [(ON_VALIDATION, step) for step in (30, 20, 10)]
+    assert Choice.of("best").candidates(MEASURED, MEASURED.get) == [*measured, (LAST, 40)]
 
 
 def test_best_is_the_last_where_nothing_was_held_out_and_says_so():
-    choice, found = Choice.of(BEST).resolve({1: {}, 2: {ACCURACY: 9.0}})
-    assert (choice, found) == (Choice(LAST), [2, 1])
+    measured = {1: {}, 2: {ACCURACY: 9.0}}
+    assert Choice.of(BEST).candidates(measured, measured.get) == [(LAST, 2), (LAST, 1)]
+
+
+def test_the_last_is_found_without_reading_what_was_measured():
+    def read(step):
+        raise AssertionError(f"step {step} was read")
+
+    assert Choice(LAST).candidates((1, 2), read)[0] == (LAST, 2)
 
 
 @pytest.mark.parametrize("nonsense", ["worst", "", "-3", -3, 2.5, True, None])
@@ -44,7 +50,7 @@ def test_anything_else_is_refused_with_what_there_is(nonsense):
 
 @given(st.dictionaries(st.integers(0, 50), st.dictionaries(st.sampled_from([MRR, ACCURACY]), st.floats(0, 100))))
 def test_no_measured_checkpoint_is_better_than_the_chosen_one(measured):
-    for rule, name in METRICS.items():
-        _, found = Choice(rule).resolve(measured)
+    for rule, name in MEASURES.items():
+        found = [step for _, step in Choice(rule).candidates(measured, measured.get)]
         assert sorted(found) == sorted(step for step in measured if name in measured[step])
         assert all(measured[found[0]][name] >= measured[step][name] for step in found)

@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, Int
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM, PairEncoding
 from effnet_jax.retrieval.metrics import KS
 from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_scores
+from effnet_jax.retrieval.scores import unit_rows
 from effnet_jax.stages.trsm.pair_scoring import PHOTO_BLOCK, TokenRows
 
 Params = dict[str, Any]
@@ -55,7 +56,7 @@ def paired_scores(
             pair = encode(params, beside, np.concatenate([sketches[real], filling]) if len(real) else filling)
             photo_parts.append(np.asarray(pair.photo_embedding))
             sketch_parts.append(np.asarray(pair.sketch_embedding))
-        photo, sketch = _unit(np.concatenate(photo_parts)), _unit(np.concatenate(sketch_parts)[: len(rows)])
+        photo, sketch = unit_rows(np.concatenate(photo_parts)), unit_rows(np.concatenate(sketch_parts)[: len(rows)])
         scores[rows] = sketch @ photo.T
     return scores
 
@@ -104,7 +105,3 @@ def rank_paired(
         f"The figures are those of seed 0; over {shuffles} seeded orders: " + "; ".join(spread) + "."
     )
     return rankings[0], note
-
-
-def _unit(x: Float[np.ndarray, "b z"]) -> Float[np.ndarray, "b z"]:
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
