@@ -10,6 +10,7 @@ at the speed of this machine's best matrix product at the MLP's shapes.
 import argparse
 import importlib
 import importlib.util
+import json
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from train_step import OURS, VITS, mlp_shapes, product_speed, sizes, take_turns
+from turns import wait_for_turn
 
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.preprocessing import Preprocessing, normalise
@@ -71,6 +73,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--torch", nargs="*", default=["eager"], help="PyTorch variants, or none")
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     config = ModelConfig(backbone=given.backbone, image_size=given.size, depth=given.depth, dtype=given.dtype)
     rng = np.random.default_rng(0)
@@ -81,9 +84,13 @@ def main() -> None:
     cases = {OURS: our_side(config, images, truth, given.batch)}
     if importlib.util.find_spec("torch"):
         cases |= {f"PyTorch {v}": torch_side(config, images, truth, given.batch, v) for v in given.torch if v != "none"}
+    wait_for_turn()
     clock, processor = take_turns(cases, given.rounds)
     flops = (given.sketches + given.photos) * image_flops(config) / (1 + BACKWARD)
     product = product_speed(mlp_shapes(config, max(1, given.batch // 2)), given.dtype)
+    if given.json:
+        rates = {name: sum(counts) / statistics.median(values) for name, values in clock.items()}
+        return print(json.dumps([[f"embed and rank, {name}", f"{rate:,.0f} images/s"] for name, rate in rates.items()]))
     print(f"{given.backbone} at {given.size}, {given.sketches} sketches, {given.photos} photos, {given.dtype}")
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores, {given.rounds} rounds")
     print(f"best matrix product {1e-9 * product:.0f} GFLOP/s, so the floor is {flops / product:.3f} s")

@@ -8,6 +8,7 @@ operations that the factorised form needs, and the share of this machine's float
 """
 
 import argparse
+import json
 import os
 import statistics
 import time
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from train_step import product_speed
+from turns import wait_for_turn
 
 from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=16)
     parser.add_argument("--embedding", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     model = ModelConfig(width=given.width, embedding_size=given.embedding)
     trsm = make_functional_trsm(model, TrsmConfig(heads=given.heads))
@@ -65,6 +68,7 @@ def main() -> None:
     sample = sketches[rows % given.sketches], photos[rows % given.photos]
     times: dict[str, list[float]] = {"factorised": [], "plain": []}
     calls = {"factorised": all_pairs, "plain": lambda: np.asarray(plain(params, sample[1], sample[0]))}
+    wait_for_turn()
     results = {name: call() for name, call in calls.items()}  # compiles
     for _ in range(given.rounds):
         for name, call in calls.items():
@@ -77,6 +81,9 @@ def main() -> None:
     fast, slow = statistics.median(times["factorised"]), statistics.median(times["plain"])
     work = flops(given.sketches, given.photos, given.width, given.embedding)
     peak = product_speed()
+    if given.json:
+        off_by = f"{pairs / fast:,.0f} pairs/s, {work / fast / peak:.2f} of the matrix product; scores off by {off:.1e}"
+        return print(json.dumps([[f"TRSM scores of {given.sketches} x {given.photos} pairs", off_by]]))
     print(f"{given.sketches} sketches x {given.photos} photos, {TOKENS} tokens of width {given.width}, {TRSM.__name__}")
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores, {given.rounds} rounds")
     print(f"factorised: {fast:.2f} s, {pairs / fast:,.0f} pairs/s, {1e-9 * work:.0f} GFLOP at {1e-9 * work / fast:.0f}")

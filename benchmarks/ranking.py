@@ -9,6 +9,7 @@ less (floor: 2 q g z floating-point operations). Target: ranks within 1.3x.
 
 import argparse
 import importlib
+import json
 import os
 import statistics
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from turns import wait_for_turn
 
 from effnet_jax.retrieval.ranking import rank_gallery
 
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--torch", action="store_true", help="measure PyTorch, too; it has to be installed")
+    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     q, g, z = arguments.queries, arguments.gallery, arguments.width
 
@@ -63,6 +66,7 @@ def main() -> None:
     }
     if arguments.torch:
         cases |= torch_sides(host_sketches, host_photos, truth)
+    wait_for_turn()
     times: dict[str, list[float]] = {name: [] for name in cases}
     for repeat in range(arguments.repeats + 1):  # the first round compiles and is not counted
         for name, call in cases.items():
@@ -72,6 +76,11 @@ def main() -> None:
                 times[name].append(time.perf_counter() - start)
 
     floor = times["bare matrix product, jitted"]
+    if arguments.json:
+        size = f"{q:,} x {g:,} x {z}"
+        return print(
+            json.dumps([[f"{name}, {size}", f"{1e3 * statistics.median(x):.2f} ms"] for name, x in times.items()])
+        )
     print(f"{q:,} queries x {g:,} photos x {z}: floor {2e-9 * q * g * z:.1f} GFLOP")
     print(f"jax {jax.__version__}, {jax.devices()[0].device_kind}, {os.cpu_count()} cores, {arguments.repeats} rounds")
     print(f"{'':32}{'median s':>9}{'min s':>9}{'GFLOP/s':>9}{'ratio':>7}{'by round':>10}")

@@ -31,6 +31,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs r
 import jax
 import jax.numpy as jnp
 import numpy as np
+from turns import compiling, wait_for_turn
 
 from effnet_jax.config import Config, ModelConfig, TrainConfig
 from effnet_jax.data.preprocessing import Preprocessing, source_size
@@ -64,19 +65,29 @@ def make_batch(pairs: int, size: int) -> dict[str, np.ndarray]:
 
 
 def our_side(config: Config, batch: dict[str, np.ndarray], devices: int = 1) -> Callable[[], None]:
-    """Compile the library's own step and return a call of it that waits for the result."""
+    """Compile the library's own step and return a call of it that waits for the result.
+
+    The first call makes the state and puts the batch onto the device.
+    """
     mesh, model = make_mesh(devices), make_functional(config.model)
     optimizer = make_optimizer(config.optim, total_steps=1000)
     objective = make_alignment_objective(config, model, Preprocessing(image_size=config.model.image_size))
-    step = make_train_step(objective, optimizer, jax.random.key(1, impl="threefry2x32"), mesh)
+    step: Any = make_train_step(objective, optimizer, jax.random.key(1, impl="threefry2x32"), mesh)
     start = jax.jit(
         lambda key: make_state(init_variables(model, config, key), optimizer), out_shardings=replicated(mesh)
     )
-    state = start(jax.random.key(0))
+    key = jax.random.key(0)
+    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch.items()}
+    lowered = start.lower(key), step.lower(jax.eval_shape(start, key), shapes)
+    with compiling():
+        make, train = (program.compile() for program in lowered)
+    state, rows = None, {}
 
     def call() -> None:
-        nonlocal state
-        state, scalars = step(state, put_batch(batch, mesh))
+        nonlocal state, rows
+        if state is None:
+            state, rows = make(key), put_batch(batch, mesh)
+        state, scalars = train(state, rows)
         jax.block_until_ready((state.params, scalars))
 
     return call
@@ -94,11 +105,14 @@ def torch_side(config: Config, batch: dict[str, np.ndarray], variant: str) -> Ca
         embedding=config.model.embedding_size, device="cuda" if torch.cuda.is_available() else "cpu",
         autocast=autocast, compiled=compiled,
     )  # fmt: skip
-    tensors = {name: torch.from_numpy(rows) for name, rows in batch.items() if rows.dtype == np.uint8}
+    tensors = {name: torch.from_numpy(rows).to(step.device) for name, rows in batch.items() if rows.dtype == np.uint8}
 
     def call() -> None:
         step(tensors)
 
+    if compiled and torch.cuda.is_available():  # compiled before its turn, like ours; what that took is given back
+        call()
+        torch.cuda.empty_cache()
     return call
 
 
@@ -119,7 +133,7 @@ def product_speed(shapes: Sequence[tuple[int, int, int]] = ((2048, 2048, 2048),)
     product = jax.jit(lambda a, b: a @ b)
     best = 0.0
     for m, k, n in shapes:
-        a, b = jnp.ones((m, k), jnp.dtype(dtype)), jnp.ones((k, n), jnp.dtype(dtype))
+        a, b = (jax.random.normal(jax.random.key(0), shape, jnp.dtype(dtype)) for shape in ((m, k), (k, n)))
         product(a, b).block_until_ready()
         times = []
         for _ in range(5):
@@ -128,6 +142,15 @@ def product_speed(shapes: Sequence[tuple[int, int, int]] = ((2048, 2048, 2048),)
             times.append(time.perf_counter() - started)
         best = max(best, 2.0 * m * k * n / statistics.median(times))
     return best
+
+
+def peak_device_mb(ours: bool) -> float | None:
+    """Give the most memory of the device that our side, or PyTorch, held; None on CPUs."""
+    if not ours:
+        torch = importlib.import_module("torch")
+        return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+    found = jax.devices()[0].memory_stats()
+    return found["peak_bytes_in_use"] / 2**20 if found else None
 
 
 Times = dict[str, list[float]]
@@ -157,6 +180,7 @@ def measure(
     sides |= {f"{OURS} on {n} devices": our_side(config, batch, n) for n in devices[1:] if ours}
     if variants and importlib.util.find_spec("torch"):
         sides |= {f"PyTorch {variant}": torch_side(config, batch, variant) for variant in variants}
+    wait_for_turn()
     times, processor = take_turns(sides, rounds)
     return {
         "times": times,
@@ -165,8 +189,10 @@ def measure(
         "by_round": {name: statistics.median(b / a for a, b in zip(times[OURS], values, strict=True))
                      for name, values in times.items() if ours and name != OURS},
         "flops": step_flops(config),
-        "product": product_speed(mlp_shapes(config.model, pairs), config.model.dtype),
+        "product": product_speed(mlp_shapes(config.model, pairs), config.model.dtype) if ours else None,
+        "device": jax.devices()[0].device_kind,
         "peak": peak_flops(jax.devices()[0].device_kind),
+        "device_mb": peak_device_mb(ours),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,16 +33,36 @@ def attend_merged(qkv: Float[Array, "b n t"], heads: int) -> Float[Array, "b n d
     return rearrange(attended, "(b k) n e -> b n (k e)", b=b)
 
 
-def _attend_by_jax(qkv: Float[Array, "b n t"], heads: int, *, implementation: str) -> Float[Array, "b n d"]:
-    query, key, value = rearrange(qkv, "b n (three k e) -> three b n k e", three=3, k=heads)
-    attended = jax.nn.dot_product_attention(query, key, value, implementation=implementation)  # pyrefly: ignore
-    return rearrange(attended, "b n k e -> b n (k e)")
+def attend_by_jax(
+    qkv: Float[Array, "b n t"], heads: int, *, implementation: Literal["xla", "cudnn"], even: bool = False
+) -> Float[Array, "b n d"]:
+    """Attend with `jax.nn.dot_product_attention`.
+
+    Args:
+        qkv: queries, keys and values side by side, each of all heads.
+        heads: k.
+        implementation: xla or cudnn.
+        even: fill an odd number of tokens up by one that no token attends to; cuDNN trains no odd numbers.
+
+    Example:
+        >>> attend_by_jax(jnp.ones((1, 5, 24)), 2, implementation="xla", even=True).shape
+        (1, 5, 8)
+    """
+    b, n, _ = qkv.shape
+    odd = even and n % 2
+    filled = jnp.pad(qkv, ((0, 0), (0, 1), (0, 0))) if odd else qkv
+    lengths = jnp.full(b, n, jnp.int32) if odd else None
+    query, key, value = rearrange(filled, "b n (three k e) -> three b n k e", three=3, k=heads)
+    attended = jax.nn.dot_product_attention(
+        query, key, value, query_seq_lengths=lengths, key_value_seq_lengths=lengths, implementation=implementation
+    )
+    return rearrange(attended[:, :n], "b n k e -> b n (k e)")
 
 
 ATTENTION: dict[str, Attend] = {
     "merged": attend_merged,
-    "xla": partial(_attend_by_jax, implementation="xla"),
-    "cudnn": partial(_attend_by_jax, implementation="cudnn"),
+    "xla": partial(attend_by_jax, implementation="xla"),
+    "cudnn": partial(attend_by_jax, implementation="cudnn", even=True),
 }
 
 

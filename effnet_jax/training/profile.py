@@ -34,7 +34,9 @@ def profiled(train_step: TrainStep, steps: tuple[int, ...], start_step: int, fol
         done += 1
         if done == max(first, start_step + 1):
             jax.block_until_ready(state.params)
-            jax.profiler.start_trace(folder)
+            options = jax.profiler.ProfileOptions()
+            options.python_tracer_level = 0  # every call of Python listed would slow the host that is looked at
+            jax.profiler.start_trace(folder, profiler_options=options)
             tracing = True
         if not tracing:
             return train_step(state, batch)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from effnet_jax.models import attention
-from effnet_jax.models.attention import ATTENTION, choose_attention
+from effnet_jax.models.attention import ATTENTION, attend_by_jax, choose_attention
 
 SHAPE = {"tokens": 7, "heads": 2, "head_width": 4}
 
@@ -17,6 +17,34 @@ def test_implementations_are_equal_in_value_and_gradient():
         results.append((ATTENTION[name](qkv, 2), *both(qkv)))
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [6, 7])
+def test_a_token_that_makes_their_number_even_changes_neither_value_nor_gradient(tokens):
+    qkv = jnp.asarray(np.random.default_rng(0).standard_normal((3, tokens, 24)), jnp.float32)
+    plain, filled = (
+        jax.jit(
+            jax.value_and_grad(lambda x, even=even: jnp.sum(attend_by_jax(x, 2, implementation="xla", even=even) ** 3))
+        )
+        for even in (False, True)
+    )
+    for a, b in zip(jax.tree.leaves(plain(qkv)), jax.tree.leaves(filled(qkv)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_cudnn_is_given_even_numbers_of_tokens(monkeypatch):
+    seen = []
+
+    def attend(query, key, value, **options):
+        seen.append((query.shape[1], options["key_value_seq_lengths"]))
+        return query
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", attend)
+    for tokens in (6, 7):
+        assert ATTENTION["cudnn"](jnp.ones((2, tokens, 24)), 2).shape == (2, tokens, 8)
+    assert [n for n, _ in seen] == [6, 8]
+    assert seen[0][1] is None
+    assert seen[1][1].tolist() == [7, 7]
 
 
 def test_bfloat16_stays_close_to_float32():
