@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=0, help="blocks; 0 = the backbone's")
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--weights", default="", help="file of pretrained weights; without it, random numbers")
-    parser.add_argument("--attention", nargs="*", default=["merged", "xla", "cudnn"])
+    parser.add_argument("--attention", nargs="*", default=["xla", "cudnn"])
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     model = ModelConfig(backbone=given.backbone, image_size=given.size, depth=given.depth, precision="highest",

@@ -1,5 +1,6 @@
 """Every benchmark of training and retrieval runs at toy size; the step benchmark needs the array libraries only."""
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -78,9 +79,31 @@ def test_the_others(command, says):
     assert says in run(f"benchmarks/{name}", *flags)
 
 
-def test_the_table_names_what_does_not_run():
-    said = run("benchmarks/gpu_table.py", "--backbone=vit_tiny", *TOY, "--pairs", "2", "--dtype=float32", "--torch",
-               "none", "--attention", "auto", "cudnn", "--epochs=0")  # fmt: skip
-    lines = said.splitlines()
-    assert lines[2].startswith("| 2 | effnet_jax float32, attention auto |")
-    assert "did not run" in lines[3]
+@pytest.mark.slow
+def test_the_plan_for_a_gpu_rehearsed(tmp_path):
+    run("benchmarks/gpu_plan.py", "--out", str(tmp_path), "--toy", "--torch", "--attention", "xla", "cudnn")
+    table = (tmp_path / "table.md").read_text()
+    assert "| xla | float32, precision highest | 0.0e+00 |" in table
+    assert "| 2 | effnet_jax, bfloat16, attention xla |" in table
+    assert (
+        "| 2 | effnet_jax, bfloat16, attention cudnn | did not run: ValueError: model.attention=cudnn cannot" in table
+    )
+    assert "| ranks and the first ten, 5 x 20 x 8 |" in table
+    assert "| embed and rank, effnet_jax |" in table
+
+
+def test_the_plan_says_at_once_what_its_folder_lacks(tmp_path):
+    command = ["bash", str(ROOT / "benchmarks" / "gpu_plan.sh"), str(tmp_path), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "lacks qmul_chair_v1/trainA" in done.stderr
+
+
+def test_the_share_of_time_in_which_nothing_runs():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        idle_share = importlib.import_module("device_idle").idle_share
+    finally:
+        sys.path.pop(0)
+    assert idle_share([(0, 2), (1, 3), (9, 10)]) == pytest.approx(0.6)
+    assert idle_share([(5, 6), (0, 10), (2, 3)]) == 0
