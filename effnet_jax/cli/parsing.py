@@ -26,12 +26,26 @@ def parse(argv: list[str]) -> list[str]:
         app.usage(writeto_stdout=True)
         sys.exit(0)
     try:
-        return flags.FLAGS(argv, known_only=False)
+        return flags.FLAGS(config_first(argv), known_only=False)
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
         from effnet_jax.config_reader import unknown_fields
 
         reason = "; ".join(unknown_fields(argv)) or str(error)
         sys.exit(say(f"the flags cannot be used: {reason}\nSee python main.py --help.", USAGE))
+
+
+def config_first(argv: list[str]) -> list[str]:
+    """Put `--config` before all other flags: its overrides are read as they come, and need the file first.
+
+    Example:
+        >>> config_first(["main.py", "--config.train.epochs=2", "--config", "configs/demo.py"])
+        ['main.py', '--config', 'configs/demo.py', '--config.train.epochs=2']
+    """
+    place = next((i for i, flag in enumerate(argv) if flag.split("=")[0] in ("-config", "--config")), None)
+    end = 0 if place is None else place + (1 if "=" in argv[place] else 2)
+    if place is None or end > len(argv):  # without a value it is refused where it stands
+        return argv
+    return [argv[0], *argv[place:end], *argv[1:place], *argv[end:]]
 
 
 def say(message: str, status: int) -> int:
