@@ -13,6 +13,7 @@ from effnet_jax.retrieval.ranking import credit_at_k
 from effnet_jax.runs.choice import Choice
 from effnet_jax.runs.folder import Run
 from effnet_jax.runs.opening import settings_of
+from effnet_jax.runs.results import by_name
 
 _NAMED = 100  # ids named in an error; the rest is counted
 _FEW = 3  # where the data sets are others anyway
@@ -118,7 +119,7 @@ def _chosen(run: Run, choice: Choice) -> dict[str, Any]:
 
 
 def _evaluation(run: Run, name: str) -> dict[str, Any]:
-    there = {result["folder"]: result for result in run.metrics["results"]}
+    there = by_name(run.metrics["results"])
     if name not in there:
         raise ValueError(f"{run.folder} has no evaluation {name}; it has {', '.join(sorted(there))}")
     return there[name]
