@@ -25,7 +25,7 @@ class Answered:
 
     Attributes:
         name: of the row it belongs to, where the user gave one; else "".
-        path: folder of the run.
+        path: as it was given, of the run or of one evaluation in it.
         dataset: name.
         split: name.
         split_sha256: None for embeddings from elsewhere.
@@ -84,7 +84,7 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
         order = sorted(range(len(ranks.sketch_ids)), key=lambda i: ranks.sketch_ids[i])
         answered = Answered(
             name=name,
-            path=run.folder / evaluation,
+            path=Path(path),
             dataset=result["dataset"],
             split=result["split"],
             split_sha256=result["split_sha256"],
