@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
 from effnet_jax.runs.choice import LAST, MEASURES, Choice
-from effnet_jax.runs.saved import ABOUT, STATE, dotted, read_saved_metrics
+from effnet_jax.runs.saved import ABOUT, STATE, CheckpointError, dotted, read_saved_metrics
 from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime.hosts import all_hosts, is_first, only_first, say_to_all
 from effnet_jax.storage.integrity import LISTING, damage, write_listing
@@ -22,10 +22,6 @@ from effnet_jax.storage.integrity import LISTING, damage, write_listing
 log = logging.getLogger(__name__)
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # behind the step in the name of a folder that orbax is writing
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that could not be written, or none that can be read."""
 
 
 class DamagedError(CheckpointError):
