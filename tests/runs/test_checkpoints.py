@@ -10,7 +10,7 @@ import pytest
 
 from effnet_jax.runs.checkpoints import CheckpointError, Checkpoints
 from effnet_jax.runs.choice import MEASURES, ON_TEST, ON_VALIDATION
-from effnet_jax.runs.saved import abstract
+from effnet_jax.runs.saved import abstract, read_tree
 from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime.sharding import make_mesh, replicated
 
@@ -182,6 +182,15 @@ def test_damage_is_found_without_a_listing_too(tmp_path, harm):
         got = checkpoints.restore_latest(abstract(large(0), whole()))
     assert got is not None
     assert int(got.step) == 1
+
+
+@pytest.mark.parametrize("harm", [cut, remove, garbage])
+def test_tensors_that_cannot_be_read_by_themselves_are_a_sentence_that_names_the_checkpoint(tmp_path, harm):
+    folder = saved(tmp_path, 1) / "1"
+    (folder / "files.json").unlink()
+    harm(folder)
+    with pytest.raises(CheckpointError, match=rf"tensors in {folder}/state cannot be read: .*\n.*or move this check"):
+        read_tree(folder / "state", ("params",), large(0).params)
 
 
 def test_where_all_are_damaged_nothing_is_started_anew(tmp_path):

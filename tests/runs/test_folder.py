@@ -1,7 +1,5 @@
-import gc
 import json
 import shutil
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from effnet_jax.models.trees import flatten
 from effnet_jax.runs.folder import Run, trained_encoders
 from effnet_jax.runs.results import _with_fields
-from effnet_jax.runs.saved import CheckpointError, read_about, read_saved_metrics, read_tree
+from effnet_jax.runs.saved import read_about, read_saved_metrics, read_tree
 
 
 def test_the_encoders_are_those_that_were_evaluated(trained):
@@ -111,18 +109,6 @@ def test_a_damaged_checkpoint_is_refused_by_file(trained, tmp_path):
     largest.write_bytes(largest.read_bytes()[:-1])
     with pytest.raises(ValueError, match=rf"is damaged.*\n  .*{largest.name} has"):
         trained_encoders(copy, "last")
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax leaves coroutines behind
-@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b""), Path.unlink], ids=["empty", "missing"])
-def test_damage_that_no_listing_tells_is_a_sentence_that_names_the_checkpoint(trained, tmp_path, harm):
-    folder = shutil.copytree(Run(trained).checkpoint("last").folder, tmp_path / "backup" / "1")
-    (folder / "files.json").unlink()
-    for path in (folder / "state" / "ocdbt.process_0" / "d").iterdir():
-        harm(path)
-    with pytest.raises(CheckpointError, match=rf"tensors in {folder}/state cannot be read: .*\n.*or move this check"):
-        trained_encoders(folder)
-    gc.collect()
 
 
 def test_memory_that_does_not_suffice_is_not_taken_for_damage(trained, monkeypatch):
