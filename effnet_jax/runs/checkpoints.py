@@ -105,8 +105,15 @@ class Checkpoints:
         return None if found is None else found[1]
 
     def chosen(self, choice: Choice | str) -> tuple[str, int] | None:
-        """Give the rule and the step that a choice comes to, damaged ones passed over; None where there is none."""
-        candidates = Choice.of(choice).candidates(self.steps(), self.metrics)
+        """Give the rule and the step that a choice comes to, damaged ones passed over; None where there is none.
+
+        The first host reads what was measured and says it to all: where one could not, hosts would choose differently.
+        """
+
+        def listed() -> str:
+            return json.dumps(Choice.of(choice).candidates(self.steps(), self.metrics))
+
+        candidates = json.loads(say_to_all("choosing a checkpoint", listed))
         return next(((rule, step) for rule, step in candidates if self._is_whole(step)), None)
 
     def steps(self) -> list[int]:
