@@ -242,6 +242,24 @@ def test_a_save_that_does_not_fit_says_so_and_leaves_what_there_was(tmp_path, re
     jax.tree.map(np.testing.assert_array_equal, got, large(1))
 
 
+def test_what_a_failed_save_still_writes_while_it_is_removed_is_removed_too(tmp_path, request, monkeypatch):
+    folder = saved(tmp_path / "checkpoints", 1)
+    remove, late = shutil.rmtree, ["manifest.ocdbt", "d"]
+
+    def remove_while_arrays_are_written(path, **options):
+        remove(path, **options)
+        if path.parent == folder and late:
+            (path / "state").mkdir(parents=True)
+            (path / "state" / late.pop()).write_text("")
+
+    monkeypatch.setattr(shutil, "rmtree", remove_while_arrays_are_written)
+    request.getfixturevalue("small_files")
+    with pytest.raises(CheckpointError, match="step 2 could not be written"), Checkpoints(folder) as checkpoints:
+        checkpoints.save(large(2), {}, {})
+    assert not late
+    assert [p.name for p in folder.iterdir()] == ["1"]
+
+
 def test_a_folder_removed_while_it_is_used_is_made_anew(tmp_path, caplog):
     folder = tmp_path / "checkpoints"
     with Checkpoints(folder, keep=2) as checkpoints:
