@@ -34,9 +34,9 @@ from effnet_jax.retrieval.ranking import accuracy_at_k as accuracy_at_k
 from effnet_jax.retrieval.ranking import rank_gallery as rank_gallery
 from effnet_jax.run import evaluate as evaluate
 from effnet_jax.run import train as train
-from effnet_jax.runs.checkpoints import CheckpointError as CheckpointError
 from effnet_jax.runs.folder import Run as Run
 from effnet_jax.runs.folder import trained_encoders as trained_encoders
+from effnet_jax.runs.saved import CheckpointError as CheckpointError
 from effnet_jax.runtime.hosts import HostError as HostError
 from effnet_jax.stages.trsm.pair_scoring import PairScorer as PairScorer
 from effnet_jax.training.loop import InterruptedRun as InterruptedRun

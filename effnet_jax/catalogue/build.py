@@ -109,7 +109,9 @@ def build_catalogue(
             part_photos=part_photos or (PART_PHOTOS // 8 if keep_tokens else PART_PHOTOS),
             interrupt=interrupt,
         )
-        hashes = parts.embed(found, before, check_contents)
+        unchanged = {} if check_contents else parts.unchanged(found, before)
+        del before  # the old table is read again at the end rather than held while photos are embedded
+        hashes = parts.embed(found, unchanged)
         if not found.photos:
             raise ValueError(nothing_found(kept_sources, manifest, found))
         photos, paths = parts.table(found.photos, hashes)
@@ -126,7 +128,7 @@ def build_catalogue(
             fingerprint=encoders.fingerprint,
             written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
-        report = _compare(before, found.photos, hashes)
+        report = _compare(_photos_of(folder, manifest), found.photos, hashes)
         layout.write_manifest(folder, present)
         remove_unused(folder, present, set(photos["part"].tolist()))
     report.embedded, report.unreadable = parts.embedded, list(present.unreadable)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, Shaped, UInt8
 
-from effnet_jax.storage.files import replacing
+from effnet_jax.storage.files import json_text, replacing
 
 LAYOUT = 1
 INDEX, MODEL, PARTS = "index.json", "model", "parts"
@@ -99,7 +99,7 @@ def read_manifest(folder: Path) -> Manifest | None:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write index.json: from here on readers see the new state."""
     with replacing(folder / INDEX) as temporary:
-        text = json.dumps({"layout": LAYOUT, **dataclasses.asdict(manifest)}, indent=2, ensure_ascii=False) + "\n"
+        text = json_text({"layout": LAYOUT, **dataclasses.asdict(manifest)}) + "\n"
         temporary.write_text(text, encoding="utf-8")
         to_disk(temporary)
 

@@ -71,21 +71,23 @@ class PartWriter:
             for row, sha256 in enumerate([] if contents is None else contents):
                 self.place[sha256.tobytes()] = number, row
 
-    def embed(self, found: Found, before: Mapping[PhotoPath, bytes], check_contents: bool) -> dict[str, bytes]:
+    def unchanged(self, found: Found, before: Mapping[PhotoPath, bytes]) -> dict[str, bytes]:
+        """Give the content hash of each path whose size and time are those of the index so far, `before`."""
+        return {photo.path: before[photo] for photo in found.photos if before.get(photo) in self.place}
+
+    def embed(self, found: Found, unchanged: Mapping[str, bytes]) -> dict[str, bytes]:
         """Make sure that every readable photo lies in a part; gives the content hash of each path.
 
         Photos that cannot be read move from `found.photos` to `found.unreadable`.
 
         Args:
             found: what the walk found.
-            before: the index so far; a photo of the same path, size and time there is taken as unchanged.
-            check_contents: read those too.
+            unchanged: content hashes of paths that are not read again.
 
         Raises:
             KeyboardInterrupt: a stop was asked for; what was encoded is on disk.
         """
-        unchanged = [] if check_contents else [photo for photo in found.photos if before.get(photo) in self.place]
-        hashes = {photo.path: before[photo] for photo in unchanged}
+        hashes = dict(unchanged)
         todo = [photo for photo in found.photos if photo.path not in hashes]
         reads = in_threads(self._read, todo, ahead=2 * self.batch_size)
         stamps = {}

@@ -36,7 +36,7 @@ RunFolder = Annotated[Path, typer.Argument(help="Folder of a trained and evaluat
 Which = Annotated[
     str | None,
     typer.Option(
-        help="Evaluation to show: a subfolder of the run, such as last. Default: best_on_validation, else last."
+        help="Evaluation to show, such as last, best_on_test or last_rerank. Default: best_on_validation, else last."
     ),
 ]
 DataDir = Annotated[str | None, typer.Option(help="Where the data set's folder is now, if it moved.")]

@@ -1,12 +1,13 @@
 """How commands end: files that are not replaced unasked, a result as JSON or in words, and what could not be done."""
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from effnet_jax.storage.files import json_text
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names; else they are kept.")]
 
@@ -27,7 +28,7 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
 
 def print_result(result: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
     """Print what a command did: plain values as JSON, or lines for people."""
-    for line in [json.dumps(result, indent=2)] if as_json else lines:
+    for line in [json_text(result)] if as_json else lines:
         print(line)
 
 

@@ -13,6 +13,7 @@ from effnet_jax.retrieval.ranking import credit_at_k
 from effnet_jax.runs.choice import Choice
 from effnet_jax.runs.folder import Run
 from effnet_jax.runs.opening import settings_of
+from effnet_jax.runs.results import by_name
 
 _NAMED = 100  # ids named in an error; the rest is counted
 _FEW = 3  # where the data sets are others anyway
@@ -24,7 +25,7 @@ class Answered:
 
     Attributes:
         name: of the row it belongs to, where the user gave one; else "".
-        path: folder of the run.
+        path: as it was given, of the run or of one evaluation in it.
         dataset: name.
         split: name.
         split_sha256: None for embeddings from elsewhere.
@@ -83,7 +84,7 @@ def read_run(path: Path | str, *, checkpoint: str = "last", name: str = "") -> A
         order = sorted(range(len(ranks.sketch_ids)), key=lambda i: ranks.sketch_ids[i])
         answered = Answered(
             name=name,
-            path=run.folder / evaluation,
+            path=Path(path),
             dataset=result["dataset"],
             split=result["split"],
             split_sha256=result["split_sha256"],
@@ -118,7 +119,7 @@ def _chosen(run: Run, choice: Choice) -> dict[str, Any]:
 
 
 def _evaluation(run: Run, name: str) -> dict[str, Any]:
-    there = {result["folder"]: result for result in run.metrics["results"]}
+    there = by_name(run.metrics["results"])
     if name not in there:
         raise ValueError(f"{run.folder} has no evaluation {name}; it has {', '.join(sorted(there))}")
     return there[name]

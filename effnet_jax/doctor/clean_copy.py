@@ -1,6 +1,5 @@
 """Writing a cleaned copy of a folder."""
 
-import json
 import os
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from effnet_jax.doctor.examine import Examination
 from effnet_jax.doctor.listing import SKETCH
 from effnet_jax.doctor.repair import Fate, plan_repairs
 from effnet_jax.runtime.progress import in_threads, track
-from effnet_jax.storage.files import new_folder
+from effnet_jax.storage.files import new_folder, write_json
 
 CHANGES = "cleaned.json"
 
@@ -48,7 +47,7 @@ def write_clean_copy(examination: Examination, target: str | os.PathLike[str]) -
                 if finding.kind != "missing"
             ]
             content = {"source": str(source), "kept": len(kept), "changes": changes}
-            (folder / CHANGES).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_json(folder / CHANGES, content)
     except FileExistsError as error:
         raise DataError(str(error)) from error
     return fates

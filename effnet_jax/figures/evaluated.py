@@ -1,7 +1,7 @@
 """One evaluation of a run, as figures are drawn from it: its ranks, embeddings and entry in the report."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.runs.choice import BEST, LAST, Choice
 from effnet_jax.runs.folder import Run
-from effnet_jax.runs.results import SavedEmbeddings, evaluation_name
+from effnet_jax.runs.results import SavedEmbeddings, by_name
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Evaluated:
 
     Attributes:
         run: its folder.
-        name: of the evaluation, such as "last".
+        name: of its folder in the run, such as "last".
         default: the one that is shown where none is asked for.
         figures: its entry in metrics.json.
         saved: ids, tags and embeddings of its sketches and of its gallery.
@@ -61,7 +61,8 @@ def read_evaluated(folder: str | os.PathLike[str], name: str | None = None) -> E
 
     Args:
         folder: of the run.
-        name: of the evaluation; None takes that of the best on validation where there is one, else of the last.
+        name: of the evaluation, by any rule that came to its checkpoint; None takes that of the best on validation
+            where there is one, else of the last.
 
     Raises:
         ValueError: no run, no such evaluation, or files that do not belong together.
@@ -70,21 +71,29 @@ def read_evaluated(folder: str | os.PathLike[str], name: str | None = None) -> E
     if not run.metrics_file.is_file():
         way_out = "Train it, or run main.py --mode=evaluate."
         raise ValueError(f"{run.folder} has no {run.metrics_file.name}: it is no evaluated run. {way_out}")
-    present = {f["folder"]: f for f in run.metrics["results"] if run.ranks_file(f["folder"]).is_file()}
+    results = [f for f in run.metrics["results"] if run.ranks_file(f["folder"]).is_file()]
+    present = by_name(results)
     default = next((n for n in Choice(BEST).rules if n in present), LAST)
     name = default if name is None else name
     if name not in present:
         raise ValueError(f"{run.folder} has no evaluation {name!r}; it has {', '.join(sorted(present)) or 'none'}.")
     figures = present[name]
-    place = name
-    if not run.embeddings_file(name).exists() and figures["chosen_as"]:  # other protocols rank the encoder's embeddings
-        place = evaluation_name(figures["chosen_as"][0], "encoder")
+    place = _embedded(run, results, figures["checkpoint_step"])
     saved = run.embeddings(place)
     if len(saved.sketch_ids) != figures["queries"] or len(saved.photo_ids) != figures["gallery"]:
         raise ValueError(
             f"{run.embeddings_file(place)} and {run.metrics_file.name} are of different evaluations; evaluate again."
         )
-    return Evaluated(run, name, name == default, figures, saved, _ranking(run, name, saved))
+    ranking = _ranking(run, figures["folder"], saved)
+    return Evaluated(run, figures["folder"], figures is present.get(default), figures, saved, ranking)
+
+
+def _embedded(run: Run, results: Sequence[Mapping[str, Any]], step: int) -> str:
+    """Name the evaluation of a step that has embeddings, which other protocols rank too."""
+    for result in results:
+        if (result["protocol"], result["checkpoint_step"]) == ("encoder", step):
+            return result["folder"]
+    raise ValueError(f"{run.folder} has no embeddings of step {step}; evaluate it with the protocol encoder too.")
 
 
 def _ranking(run: Run, name: str, saved: SavedEmbeddings) -> Ranking:

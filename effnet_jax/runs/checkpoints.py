@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
 from effnet_jax.runs.choice import LAST, MEASURES, Choice
-from effnet_jax.runs.saved import ABOUT, STATE, dotted, read_saved_metrics
+from effnet_jax.runs.saved import ABOUT, STATE, CheckpointError, dotted, read_saved_metrics
 from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime.hosts import all_hosts, is_first, only_first, say_to_all
 from effnet_jax.storage.integrity import LISTING, damage, write_listing
@@ -22,10 +22,7 @@ from effnet_jax.storage.integrity import LISTING, damage, write_listing
 log = logging.getLogger(__name__)
 
 UNFINISHED = ".orbax-checkpoint-tmp"  # behind the step in the name of a folder that orbax is writing
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that could not be written, or none that can be read."""
+SETTLING_SECONDS, SETTLING_LOOKS = 0.1, 20  # between looks at whether a failed save still writes; looks at most
 
 
 class DamagedError(CheckpointError):
@@ -109,8 +106,15 @@ class Checkpoints:
         return None if found is None else found[1]
 
     def chosen(self, choice: Choice | str) -> tuple[str, int] | None:
-        """Give the rule and the step that a choice comes to, damaged ones passed over; None where there is none."""
-        candidates = Choice.of(choice).candidates(self.steps(), self.metrics)
+        """Give the rule and the step that a choice comes to, damaged ones passed over; None where there is none.
+
+        The first host reads what was measured and says it to all: where one could not, hosts would choose differently.
+        """
+
+        def listed() -> str:
+            return json.dumps(Choice.of(choice).candidates(self.steps(), self.metrics))
+
+        candidates = json.loads(say_to_all("choosing a checkpoint", listed))
         return next(((rule, step) for rule, step in candidates if self._is_whole(step)), None)
 
     def steps(self) -> list[int]:
@@ -242,7 +246,7 @@ class Checkpoints:
         except Exception as error:
             step, self._saving = self._saving, None
             if is_first():
-                shutil.rmtree(self._directory / f"{step}{UNFINISHED}", ignore_errors=True)
+                _remove_settling(self._directory / f"{step}{UNFINISHED}")
             whole = max((s for s in self.steps() if s != step and (self._directory / str(s)).is_dir()), default=None)
             left = "there is no other" if whole is None else f"the newest one on disk is that of step {whole}"
             why = str(error) or repr(error)
@@ -250,6 +254,18 @@ class Checkpoints:
                 f"the checkpoint of step {step} could not be written to {self._directory}: {why}\n"
                 f"Of this run, {left}. Make room or make the folder writable, then start the same command again."
             ) from error
+
+
+def _remove_settling(folder: Path) -> None:
+    """Remove what a failed save left, again as long as it comes back.
+
+    The first array that fails ends the save, while others are still being written by threads that cannot be joined.
+    """
+    for _ in range(SETTLING_LOOKS):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(SETTLING_SECONDS)
+        if not folder.exists():
+            return
 
 
 def _not_told_twice(record: logging.LogRecord) -> bool:

@@ -78,9 +78,10 @@ class Run:
         """
         run = cls(path)
         above = cls(run.folder.parent)
-        if run.folder.name.isdigit() and (run.folder / STATE).is_dir():
-            return cls(run.folder.parent.parent), run.folder.name
-        if not run.metrics_file.is_file() and above.metrics_file.is_file():
+        owner = cls(above.folder.parent)
+        if _is_checkpoint(run.folder) and above.folder == owner.checkpoints:
+            return owner, run.folder.name
+        if above.metrics_file.is_file() and not (run.metrics_file.is_file() or run.config_file.is_file()):
             return above, run.folder.name
         return run, ""
 
@@ -205,7 +206,8 @@ def trained_encoders(run: str | os.PathLike[str], choose: Choice | str | int = "
     """Load the encoders of a trained run.
 
     Args:
-        run: folder of a run, or one checkpoint in it such as `run/checkpoints/304`.
+        run: folder of a run, or one checkpoint in it such as `run/checkpoints/304`, or copied out of it, such as
+            `backup/304`.
         choose: "best" takes the checkpoint that is best on held-out training photos, or the last one where none were
             held out; "last" the last one; "best_on_validation" and "best_on_test" (the paper's optimistic choice) the
             one of that rule, where the run kept it; or a step.
@@ -216,5 +218,14 @@ def trained_encoders(run: str | os.PathLike[str], choose: Choice | str | int = "
     Raises:
         ValueError: no such run or checkpoint, one that is damaged, or does not hold the model that it describes.
     """
-    found, step = Run.containing(run)
-    return found.encoders(step) if step.isdigit() else Run(run).encoders(choose)
+    given, (found, step) = Run(run), Run.containing(run)
+    if given.folder == found.checkpoints / step:
+        return found.encoders(step)
+    if _is_checkpoint(given.folder):
+        frozen = Run(given.folder.parent.parent).frozen_encoders
+        return read_checkpoint(given.folder, selection=WORDS[STEP], frozen=frozen, model={})
+    return given.encoders(choose)
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return folder.name.isdigit() and (folder / STATE).is_dir()

@@ -72,6 +72,17 @@ def evaluation_name(rule: str, protocol: str) -> str:
     return rule if protocol == "encoder" else f"{rule}_{protocol}"
 
 
+def by_name(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Give the results of a report under all their names, one for each rule that came to the checkpoint.
+
+    Its files lie in its `folder`. One of another of these names is left from an older report.
+    """
+    named = {result["folder"]: result for result in results}
+    for result in results:
+        named |= {evaluation_name(rule, result["protocol"]): result for rule in result["chosen_as"]}
+    return named
+
+
 class Ranks(NamedTuple):
     """What ranks.csv says: the queries in their order, with their true photos and the first photos found."""
 

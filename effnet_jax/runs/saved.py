@@ -12,6 +12,10 @@ STATE, ABOUT, METRICS = "state", "about", "metrics"  # parts of a checkpoint; or
 Tree = TypeVar("Tree")
 
 
+class CheckpointError(ValueError):
+    """A checkpoint that could not be written, or none that can be read."""
+
+
 def save_tree(folder: Path, tree: Any) -> None:
     """Save arrays that do not change any more, in place of an older folder; it appears when all is on disk."""
     with ocp.StandardCheckpointer() as checkpointer:
@@ -71,6 +75,7 @@ def read_tree(
 
     Raises:
         ValueError: tensors that are missing, unexpected or misshapen, all of them by name.
+        CheckpointError: the tensors cannot be read.
     """
     handler, place = ocp.PyTreeCheckpointHandler(), epath.Path(folder.absolute())
     try:
@@ -96,7 +101,15 @@ def read_tree(
         item = {name: item}
     sharding = sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     how = jax.tree.map(lambda x: ocp.ArrayRestoreArgs(sharding=sharding, dtype=x.dtype), item)
-    tree = handler.restore(place, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
+    try:
+        tree = handler.restore(place, args=ocp.args.PyTreeRestore(item, how, partial_restore=True))
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:  # damaged files are errors of many kinds
+        raise CheckpointError(
+            f"the tensors in {folder} cannot be read: {error.__cause__ or error}\n"
+            "Bring its files back from a copy, or move this checkpoint out of its run, so that another is taken."
+        ) from error
     for name in inside:
         tree = tree[name]
     return tree

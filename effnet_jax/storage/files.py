@@ -60,7 +60,12 @@ def new_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write JSON so that a reader sees either the old file or the whole new one."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(json_text(value) + "\n", encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """Give JSON that people can read: letters of all languages as they are, names that are no Unicode escaped."""
+    return json.dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def _temporary(path: Path) -> Path:

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from tiny import draw_pair, tiny_encoders, write_photos
 
-from effnet_jax.catalogue import layout, owned, part_files, parts
+from effnet_jax.catalogue import build, layout, owned, part_files, parts
 from effnet_jax.catalogue.build import build_catalogue
 from effnet_jax.catalogue.catalogue import Catalogue
 from effnet_jax.data.preprocessing import resize
@@ -40,6 +41,30 @@ def assert_same_state(a, b):
     assert a.keys() == b.keys()
     for path in a:
         np.testing.assert_allclose(a[path].astype(np.float32), b[path].astype(np.float32), atol=2e-3, err_msg=path)
+
+
+def test_the_table_of_before_is_not_held_while_photos_are_embedded(photos, encoders, tmp_path, monkeypatch):
+    class Table(dict):
+        pass
+
+    tables, held = [], []
+    read, encode = build._photos_of, parts.PartWriter._encode
+
+    def photos_of(*arguments):
+        table = Table(read(*arguments))
+        tables.append(weakref.ref(table))
+        return table
+
+    def encode_and_look(*arguments):
+        held.append([table() is not None for table in tables])
+        encode(*arguments)
+
+    build_catalogue([photos], tmp_path / "index", encoders)
+    monkeypatch.setattr(build, "_photos_of", photos_of)
+    monkeypatch.setattr(parts.PartWriter, "_encode", encode_and_look)
+    write_photos(photos, [50])
+    report = build_catalogue([], tmp_path / "index")
+    assert (report.added, report.embedded, held) == (1, 1, [[False]])
 
 
 def test_holds_every_photo_in_order_of_its_path(photos, encoders, tmp_path):

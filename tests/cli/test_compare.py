@@ -40,6 +40,15 @@ def test_files(runs, tmp_path):
     assert written["comparison.md"].read_text() == run(*runs, "--markdown").stdout
 
 
+def test_paths_are_shown_as_they_were_given(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "Schuhe für Große", noise=0.5, learning_rate=3e-3)
+    result = run(runs[0], "Schuhe für Große/last", "--out", "out", "--json")
+    assert '"Schuhe für Große/last"' in result.stdout
+    assert (tmp_path / "out" / "comparison.json").read_text(encoding="utf-8") == result.stdout
+    assert json.loads(result.stdout)["rows"][0]["runs"] == [str(runs[0])]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -136,6 +136,20 @@ def test_the_last_checkpoint_may_be_the_best_one(runs, tmp_path):
         read_run(tmp_path / "base_seed1", checkpoint="best_on_test")
 
 
+def test_an_evaluation_is_compared_by_every_rule_that_came_to_it(runs, tmp_path):
+    run = write_run(tmp_path / "merged")
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["results"][0]["chosen_as"] = ["last", "best_on_test"]
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    for left in ("best_on_test", "best_on_validation"):  # by a report in which other checkpoints were the best
+        shutil.copytree(runs["noisy"] / "last", run / left)
+    answered = read_run(run / "best_on_test")
+    np.testing.assert_array_equal(answered.better, read_run(run / "last").better)
+    assert answered.path == run / "best_on_test"
+    with pytest.raises(ValueError, match="no evaluation best_on_validation; it has best_on_test, last"):
+        read_run(run / "best_on_validation")
+
+
 def test_rows_of_one_name_are_told_apart(runs, tmp_path):
     base, noisy = runs["base0"], runs["noisy"]
     other = shutil.copytree(noisy, tmp_path / "base_seed0")

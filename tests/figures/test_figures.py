@@ -105,6 +105,39 @@ def test_figures_of_another_evaluation_stand_apart_and_say_what_ranked(run, tmp_
     assert read_evaluated(copy, "last").encoder_caption == read_evaluated(copy, "last").caption
 
 
+def merged(run, into, rule="best_on_test"):
+    """The run as if the last checkpoint were the one of the rule too, and an older report had put that one apart."""
+    copy = shutil.copytree(run, into, ignore=shutil.ignore_patterns("checkpoints", "figures"))
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["results"] = [result for result in metrics["results"] if result["folder"] == "last"]
+    metrics["results"][0] |= {"chosen_as": ["last", rule], "selection": "last, also another"}
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    (copy / rule).mkdir(exist_ok=True)
+    for name in ("ranks.csv", "embeddings.npz"):
+        (copy / rule / name).write_text("of an older report")
+    return copy
+
+
+def test_an_evaluation_is_found_by_every_rule_that_came_to_it(run, tmp_path):
+    copy = merged(run, tmp_path / "run")
+    found = read_evaluated(copy, "best_on_test")
+    assert (found.name, found.default, found.figures["selection"]) == ("last", True, "last, also another")
+    with pytest.raises(ValueError, match="no evaluation 'best_on_validation'; it has best_on_test, last"):
+        read_evaluated(copy, "best_on_validation")
+    default = read_evaluated(merged(run, tmp_path / "best", "best_on_validation"))
+    assert (default.name, default.default) == ("last", True)
+
+
+def test_embeddings_of_an_older_report_are_not_those_of_this_one(run, tmp_path):
+    copy = merged(run, tmp_path / "run")
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["results"][0] |= {"protocol": "rerank", "folder": "last_rerank"}
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    shutil.copytree(copy / "last", copy / "last_rerank", ignore=shutil.ignore_patterns("embeddings.npz"))
+    with pytest.raises(ValueError, match=r"no embeddings of step \d+; evaluate it with the protocol encoder too"):
+        read_evaluated(copy, "best_on_test_rerank")
+
+
 def test_data_that_moved_or_changed_are_said_and_the_rest_is_drawn(run, tmp_path):
     figures, notes = draw_figures(run, out=tmp_path, only=["accuracy", "grids"], data_dir=str(tmp_path / "none"))
     assert [figure.kind for figure in figures] == ["accuracy"]

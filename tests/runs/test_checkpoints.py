@@ -10,7 +10,7 @@ import pytest
 
 from effnet_jax.runs.checkpoints import CheckpointError, Checkpoints
 from effnet_jax.runs.choice import MEASURES, ON_TEST, ON_VALIDATION
-from effnet_jax.runs.saved import abstract
+from effnet_jax.runs.saved import abstract, read_tree
 from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime.sharding import make_mesh, replicated
 
@@ -184,6 +184,15 @@ def test_damage_is_found_without_a_listing_too(tmp_path, harm):
     assert int(got.step) == 1
 
 
+@pytest.mark.parametrize("harm", [cut, remove, garbage])
+def test_tensors_that_cannot_be_read_by_themselves_are_a_sentence_that_names_the_checkpoint(tmp_path, harm):
+    folder = saved(tmp_path, 1) / "1"
+    (folder / "files.json").unlink()
+    harm(folder)
+    with pytest.raises(CheckpointError, match=rf"tensors in {folder}/state cannot be read: .*\n.*or move this check"):
+        read_tree(folder / "state", ("params",), large(0).params)
+
+
 def test_where_all_are_damaged_nothing_is_started_anew(tmp_path):
     folder = saved(tmp_path / "checkpoints", 1, 2)
     for step in "12":
@@ -231,6 +240,24 @@ def test_a_save_that_does_not_fit_says_so_and_leaves_what_there_was(tmp_path, re
     with Checkpoints(folder) as checkpoints:
         got = checkpoints.restore_latest(abstract(large(0), whole()))
     jax.tree.map(np.testing.assert_array_equal, got, large(1))
+
+
+def test_what_a_failed_save_still_writes_while_it_is_removed_is_removed_too(tmp_path, request, monkeypatch):
+    folder = saved(tmp_path / "checkpoints", 1)
+    remove, late = shutil.rmtree, ["manifest.ocdbt", "d"]
+
+    def remove_while_arrays_are_written(path, **options):
+        remove(path, **options)
+        if path.parent == folder and late:
+            (path / "state").mkdir(parents=True)
+            (path / "state" / late.pop()).write_text("")
+
+    monkeypatch.setattr(shutil, "rmtree", remove_while_arrays_are_written)
+    request.getfixturevalue("small_files")
+    with pytest.raises(CheckpointError, match="step 2 could not be written"), Checkpoints(folder) as checkpoints:
+        checkpoints.save(large(2), {}, {})
+    assert not late
+    assert [p.name for p in folder.iterdir()] == ["1"]
 
 
 def test_a_folder_removed_while_it_is_used_is_made_anew(tmp_path, caplog):

@@ -43,6 +43,26 @@ def test_best_is_chosen_on_validation_and_a_step_can_be_given(trained):
     assert Run.containing(one)[0].folder == Run.containing(trained / "last")[0].folder == trained
 
 
+def test_a_checkpoint_copied_out_of_its_run_is_read_by_itself(trained, tmp_path):
+    saved = Run(trained).checkpoint("last")
+    copied = shutil.copytree(saved.folder, tmp_path / "backup" / str(saved.step))
+    assert (Run.containing(copied)[0].folder, Run.containing(copied)[1]) == (copied, "")
+    encoders = trained_encoders(copied)
+    assert encoders.fingerprint == trained_encoders(trained, "last").fingerprint
+    assert (encoders.origin["step"], encoders.origin["selection"]) == (saved.step, "given by its step")
+
+
+@pytest.mark.parametrize("parent", ["runs", "checkpoints"])
+def test_a_run_may_be_named_by_a_number(trained, tmp_path, parent):
+    run = shutil.copytree(trained, tmp_path / parent / "2024")
+    (run / "metrics.json").unlink()
+    shutil.copy(trained / "metrics.json", run.parent)  # of something evaluated beside it
+    assert (Run.containing(run)[0].folder, Run.containing(run)[1]) == (run, "")
+    assert trained_encoders(run, "last").fingerprint == trained_encoders(trained, "last").fingerprint
+    step = Run(run).checkpoint("last").folder
+    assert (Run.containing(step)[0].folder, Run.containing(step)[1]) == (run, step.name)
+
+
 def test_wrong_folders_are_refused(trained, tmp_path):
     with pytest.raises(ValueError, match="there is no run in"):
         trained_encoders(tmp_path / "none")
@@ -89,6 +109,15 @@ def test_a_damaged_checkpoint_is_refused_by_file(trained, tmp_path):
     largest.write_bytes(largest.read_bytes()[:-1])
     with pytest.raises(ValueError, match=rf"is damaged.*\n  .*{largest.name} has"):
         trained_encoders(copy, "last")
+
+
+def test_memory_that_does_not_suffice_is_not_taken_for_damage(trained, monkeypatch):
+    def no_memory(*_, **__):
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr("orbax.checkpoint.PyTreeCheckpointHandler.restore", no_memory)
+    with pytest.raises(MemoryError, match="no memory"):
+        trained_encoders(trained)
 
 
 def test_what_changes_no_number_may_differ_from_how_the_run_began(trained, tmp_path):

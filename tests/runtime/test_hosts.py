@@ -6,11 +6,14 @@ import socket
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import finish, losses, ranks, saved_steps, settings_of, start, start_hosts, train_here, wait_for_step
 from tiny import write_pairs
 
+from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime import hosts
 
 STEPS = 40
@@ -149,13 +152,43 @@ print("heard")
 
 
 def test_what_hosts_tell_each_other():
+    for status, out, words in finish(*two_processes(TALK)):
+        assert status == 0, words[-3000:]
+        assert "heard" in out
+
+
+CHOOSE = """
+import sys
+from pathlib import Path
+from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runtime import hosts
+hosts.join(coordinator=sys.argv[1], processes=2, process=int(sys.argv[2]))
+if not hosts.is_first():
+    Checkpoints.metrics = lambda self, step: {}  # its storage shows these files later
+with Checkpoints(Path(sys.argv[3])) as checkpoints:
+    print(checkpoints.chosen("best"), checkpoints.chosen("best_on_test"))
+"""
+
+
+def test_a_host_that_cannot_read_what_was_measured_chooses_as_the_first(tmp_path):
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step, score in ((1, 9.0), (2, 5.0)):
+            state = TrainState(step=jnp.int32(step), params={"x": jnp.zeros(3)}, opt_state=())
+            checkpoints.save(state, {}, {"eval/validation/mrr": score})
+    for status, out, words in finish(*two_processes(CHOOSE, tmp_path)):
+        assert status == 0, words[-3000:]
+        assert out.splitlines()[-1] == "('best_on_validation', 1) None"
+
+
+def two_processes(program, *arguments):
+    """Start a program twice, with an address to meet at, its number, and the arguments."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    processes = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-c", TALK, address, str(i)],
+            [sys.executable, "-c", program, address, str(i), *map(str, arguments)],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -163,9 +196,6 @@ def test_what_hosts_tell_each_other():
         )
         for i in range(2)
     ]
-    for status, out, words in finish(*processes):
-        assert status == 0, words[-3000:]
-        assert "heard" in out
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 import logging
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from effnet_jax.storage.files import held, new_folder, replacing
+from effnet_jax.storage.files import held, new_folder, replacing, write_json
 
 
 def test_the_file_appears_whole_in_a_folder_that_is_made(tmp_path):
@@ -26,6 +27,14 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_can_be_read_by_people_whatever_a_folder_is_called(tmp_path):
+    names = ["Schuhe für Große", "鞋", "no Unicode: \udcff"]
+    write_json(tmp_path / "a.json", names)
+    content = (tmp_path / "a.json").read_bytes().decode("utf-8")
+    assert "Schuhe für Große" in content and "鞋" in content
+    assert json.loads(content) == names
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):

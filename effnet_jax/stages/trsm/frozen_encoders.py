@@ -38,7 +38,7 @@ def frozen_encoders(experiment: Experiment) -> Params:
     like = abstract(like, replicated(experiment.mesh))
 
     def needed() -> str:
-        theirs = json.loads(record.read_text()) if record.exists() else {}
+        theirs = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         if _filled(theirs.get("wanted", {})) == wanted:  # the record comes last, so an unfinished copy has none
             refuse_damaged(folder, f"{folder} is damaged; restore it, or start again in another --workdir", ConfigError)
             return ""
