@@ -60,6 +60,9 @@ def impossible(config: Config) -> list[str]:
          "for a gradient; leave it 0, and lower train.batch_size if the memory is short"),
         (not (train.micro_batch_size and preset is not None and preset.batch_norms),
          f"train.micro_batch_size={train.micro_batch_size}: {model.backbone} {HAS_BATCH_NORMS}; leave it 0"),
+        (not (train.micro_batch_size and model.recycling_as_published),
+         f"train.micro_batch_size={train.micro_batch_size}: model.recycling_as_published mixes the rows of the whole "
+         "batch; leave it 0"),
         (train.epochs > 0, f"train.epochs={train.epochs} must be above 0"),
         (train.eval_every_epochs > 0, f"train.eval_every_epochs={train.eval_every_epochs} must be above 0"),
         (train.checkpoint_every_steps >= 0, f"train.checkpoint_every_steps={train.checkpoint_every_steps} < 0"),

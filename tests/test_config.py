@@ -177,6 +177,9 @@ def test_micro_batches_are_refused_where_they_have_no_meaning():
     values["model"]["backbone"] = "resnet50"
     with pytest.raises(ConfigError, match="micro_batch_size=8: resnet50 has batch norms"):
         from_mapping(values)
+    values["model"] |= {"backbone": "vit_base", "token_recycling": True, "recycling_as_published": True}
+    with pytest.raises(ConfigError, match=r"micro_batch_size=8: model\.recycling_as_published mixes the rows"):
+        from_mapping(values)
 
 
 def test_integers_serve_as_floats_but_booleans_do_not():

@@ -34,7 +34,10 @@ def embed(
         ),
     ] = None,
     choose: Annotated[
-        str, typer.Option(help="Of the run: best (on held-out photos, else the last), last, best_on_test, or a step.")
+        str,
+        typer.Option(
+            help="Of the run: best (on held-out photos, else last), last, best_on_validation, best_on_test, or a step."
+        ),
     ] = "best",
     tokens: Annotated[
         bool | None,

@@ -22,7 +22,10 @@ def export(
         typer.Option("--format", help="safetensors (timm's names), stablehlo (needs only jax) or onnx; repeat it."),
     ] = ["safetensors", "stablehlo"],  # noqa: B006
     checkpoint: Annotated[
-        str, typer.Option(help="best (on held-out photos, else the last), last, best_on_test, or a step.")
+        str,
+        typer.Option(
+            help="best (on held-out photos, else the last), last, best_on_validation, best_on_test, or a step."
+        ),
     ] = "best",
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print about.json instead of text.")] = False,

@@ -6,7 +6,7 @@ Parameters are arguments of it: a sketch encoder and a photo encoder, two checkp
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -53,6 +53,7 @@ class EncodeProgram:
         self.mesh, self.image_size = mesh, preprocessing.image_size
         alike = dataclasses.replace(config, weights="none", shared_encoders=False)
         self._run = _compiled(alike, preprocessing, mesh, tokens)
+        self._mixes_rows = config.token_recycling and config.recycling_as_published
 
     def __call__(self, params: Params, batch_stats: BatchStats, images: Images) -> Encoded:
         """Encode a batch that lies on the mesh, with the parameters of one encoder (`encoder_of`)."""
@@ -71,14 +72,31 @@ class EncodeProgram:
 
         Returns:
             Pairs: what a batch gave, and which of its rows are pictures rather than filling.
+
+        Raises:
+            ValueError: filling would change the embeddings (`refuse_filling`).
         """
         hosts = {"host": jax.process_index(), "hosts": jax.process_count()}
         for batch, valid in eval_batches(images, self.whole(batch_size), **hosts):
+            self.refuse_filling(int((~valid).sum()))
             yield self(params, batch_stats, put_batch({"images": batch}, self.mesh)["images"]), valid
 
     def fetch(self, x: Float[Array, "b ..."]) -> Float[np.ndarray, "b ..."]:
         """Give every host all rows of what the program gave."""
         return np.asarray(x if x.is_fully_addressable else gathered(x, self.mesh))
+
+    def refuse_filling(self, rows: int) -> None:
+        """Refuse rows that are no pictures where the model mixes the rows of a batch, as the published MSTR does.
+
+        Raises:
+            ValueError: the embeddings of the pictures beside them would change.
+        """
+        if rows and self._mixes_rows:
+            raise ValueError(
+                f"model.recycling_as_published mixes the pictures of a batch, so to fill one up by {rows} would change "
+                "the embeddings of those in it; take eval.batch_size=1, or what divides the number of pictures, on one "
+                "device."
+            )
 
     def whole(self, batch_size: int) -> int:
         """Round a batch up to a multiple of the devices."""
@@ -108,7 +126,7 @@ def make_encode(config: ModelConfig, preprocessing: Preprocessing) -> Encode:
     return encode
 
 
-@cache
+@lru_cache(maxsize=8)  # a service may meet many architectures
 def _compiled(
     config: ModelConfig, preprocessing: Preprocessing, mesh: Mesh, tokens: str
 ) -> Callable[[Params, BatchStats, Images], Encoded]:

@@ -133,6 +133,7 @@ class Encoders:
         size = self._mesh.size << max(0, -(-len(images) // self._mesh.size) - 1).bit_length()
         filled = np.pad(images, ((0, size - len(images)), (0, 0), (0, 0), (0, 0)))
         program = EncodeProgram(self.config, self.preprocessing, self._mesh, tokens=tokens)
+        program.refuse_filling(size - len(images))
         params, batch_stats = (encoder_of(tree, domain) for tree in self._on_mesh)
         encoded = program(params, batch_stats, put_batch({"images": filled}, self._mesh)["images"])
         return [program.fetch(x)[: len(images)] for x in encoded]

@@ -32,7 +32,7 @@ class Ranked(NamedTuple):
 
 
 class Stage(ABC):
-    """One stage of training; nothing is loaded, compiled or encoded before it is needed.
+    """One stage of training; what takes time, such as compiling or encoding, waits until it is needed.
 
     Args:
         experiment: the run.

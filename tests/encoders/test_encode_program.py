@@ -1,6 +1,7 @@
 """One program for all that encodes: what is compiled for one encoder serves every other of its architecture."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ def compiled(monkeypatch):
         found.append(make(*arguments))
         return found[-1]
 
-    monkeypatch.setattr(module, "_compiled", module.cache(remembering))
+    monkeypatch.setattr(module, "_compiled", functools.cache(remembering))
     return found
 
 
@@ -124,3 +125,16 @@ def test_the_program_gives_what_the_model_does(shared):
         np.testing.assert_allclose(encoded.embedding, wanted.embedding, atol=1e-5)
         np.testing.assert_allclose(encoded.tokens, wanted.tokens, atol=5e-3)
         assert encoded.tokens.dtype == np.float16
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_where_the_model_mixes_the_rows_of_a_batch_nothing_is_filled_up():
+    published = dataclasses.replace(MODEL, image_size=224, width=48, token_recycling=True, recycling_as_published=True)
+    program = EncodeProgram(published, Preprocessing(image_size=224), make_mesh(1))
+    with pytest.raises(ValueError, match=r"recycling_as_published mixes .* up by 1 would change .* eval\.batch_size"):
+        next(program.batches({}, {}, Rows(7, 0), 8))
+    program.refuse_filling(0)
+    EncodeProgram(MODEL, PIXELS, make_mesh(1)).refuse_filling(3)
+    encoders = dataclasses.replace(tiny_encoders(), config=published)
+    with pytest.raises(ValueError, match="recycling_as_published mixes"):
+        encoders.embed_sketches(np.zeros((3, 224, 224, 3), np.uint8))

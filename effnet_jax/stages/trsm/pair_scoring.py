@@ -26,7 +26,7 @@ from effnet_jax.runtime.progress import track
 from effnet_jax.runtime.sharding import batch_sharded, put_rows, replicated
 
 Params = dict[str, Any]
-NORM_FLOOR = 1e-12  # of the product of two embeddings' norms
+PRODUCT_FLOOR = 1e-12  # of the product of two embeddings' norms
 PHOTO_BLOCK = 64  # photos scored at a time
 SKETCH_BLOCK = 32  # sketches scored at a time
 SKETCH_GROUP = 512  # sketches whose folded parts stay on the device while the gallery passes once
@@ -111,7 +111,7 @@ def pair_scores(photos: FoldedPhotos, sketches: FoldedSketches, matrices: Matric
     sketch = _affine(sketch, matrices.sketch) + sketches.constant[:, None]  # (s, g, z)
     photo = rearrange(photo, "g s z -> s g z")
     squared = jnp.sum(photo * photo, axis=-1) * jnp.sum(sketch * sketch, axis=-1)
-    return jnp.sum(photo * sketch, axis=-1) * jax.lax.rsqrt(jnp.maximum(squared, NORM_FLOOR**2))
+    return jnp.sum(photo * sketch, axis=-1) * jax.lax.rsqrt(jnp.maximum(squared, PRODUCT_FLOOR**2))
 
 
 class PairScorer:
