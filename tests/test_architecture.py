@@ -39,7 +39,8 @@ ROOMS = [
 LEVELS = {room: level for level, together in enumerate(ROOMS) for room in together}
 LARGEST_SHARE = 0.15
 RUN_FILES = ("metrics.json", "metrics.jsonl", "ranks.csv", "config.json", "split.json", "versions.json",
-             "embeddings.npz", "checkpoints")  # fmt: skip
+             "embeddings.npz", "retrieval.png", "report.html", "encoders.json", "checkpoints", "tensorboard", "profile",
+             ".training")  # fmt: skip
 HUB_FILES = ("config.json",)  # of models on a hub, which weights/ reads
 
 
