@@ -102,7 +102,7 @@ def _in_words(report: dict) -> list[str]:
     for entry in report["encoders"]:
         pixels = entry["preprocessing"]
         sizes = ", ".join(
-            f"{name} {value}" + (" (assumed, 64 channels a head)" if name in entry.get("assumed", ()) else "")
+            f"{name} {value}" + (" (assumed, 64 channels per head)" if name in entry.get("assumed", ()) else "")
             for name, value in entry["sizes"].items()
         )
         head = entry["embedding_size"]

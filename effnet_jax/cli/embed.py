@@ -43,7 +43,7 @@ def embed(
         bool | None,
         typer.Option(
             "--tokens/--no-tokens",
-            help="Keep the photos' tokens for a later re-ranking: 151 KB a photo with ViT-S.",
+            help="Keep the photos' tokens for a later re-ranking: 151 KB per photo with ViT-S.",
             show_default=False,
         ),
     ] = None,

@@ -15,7 +15,7 @@ LARGEST_K = 20
 
 
 def draw_curves(comparison: Comparison, stem: str | os.PathLike[str]) -> list[Path]:
-    """Draw Acc@K over K, one curve a row with its 95 % band.
+    """Draw Acc@K over K, one curve per row with its 95 % band.
 
     Args:
         comparison: up to seven rows.

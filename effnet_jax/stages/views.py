@@ -37,7 +37,7 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
 
 
 def encoder_keys(domain: str, batch: Batch, key: Key[Array, ""], wanted: Sequence[int]) -> list[Key[Array, "b"]]:
-    """Give the keys of what the encoder draws for each view, one a row, independent of the views' own draws."""
+    """Give the keys of what the encoder draws for each view, one per row, independent of the views' own draws."""
     return [row_keys(key, batch["position"], IN_ENCODER[domain, i]) for i in wanted]
 
 

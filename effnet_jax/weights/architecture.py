@@ -28,7 +28,7 @@ def architecture(found: Recognised, where: str, *, heads: int = 0) -> dict[str, 
     Args:
         found: the tensors, of which nothing is known but their names.
         where: file, for messages.
-        heads: attention heads of a ViT, where something tells them; 0: 64 channels a head.
+        heads: attention heads of a ViT, where something tells them; 0: 64 channels per head.
 
     Raises:
         WeightsError: sizes that no backbone here can have, or tensors that would tell them missing (all of them).

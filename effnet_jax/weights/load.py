@@ -78,8 +78,8 @@ def load_encoder(
 ) -> tuple[Encoder, Preprocessing]:
     """Make the encoder that a file holds, whatever its kind, ready to use.
 
-    Where nothing tells the attention heads of a ViT and `heads` does not say them, 64 channels a head are assumed, and
-    a warning says so.
+    Where nothing tells the attention heads of a ViT and `heads` does not say them, 64 channels per head are assumed,
+    and a warning says so.
 
     Args:
         path: file of any kind that `effnet-jax convert` reads, or a folder with one for sketches and one for photos.

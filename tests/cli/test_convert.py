@@ -84,7 +84,7 @@ def test_a_folder_with_both_encoders_is_read(tmp_path):
 
 
 def test_assumed_heads_are_said_to_be(tmp_path):
-    assert "heads 1 (assumed, 64 channels a head)" in run(FILES / "vit.pth", "--check").stdout
+    assert "heads 1 (assumed, 64 channels per head)" in run(FILES / "vit.pth", "--check").stdout
 
 
 @pytest.mark.parametrize("out", ["folder.safetensors", "file/x.safetensors"])

@@ -1,8 +1,8 @@
 """TRSM as an exact scorer of pairs: every sketch with every photo, or with a shortlist, in blocks of bounded memory.
 
 score(s, p) = cosine of the two embeddings that TRSM gives the pair. Everything behind its attention (a linear layer,
-residuals, projection, head) is affine in what the attention mixes, so it folds into one matrix a domain and a constant
-a picture. A pair then costs 3 n d + 2 d z multiply-adds, about 1/1800 of the plain module, and gives the same number;
+residuals, projection, head) is affine in what the attention mixes, so it folds into one matrix per domain and a
+constant per picture. A pair then costs 3 n d + 2 d z multiply-adds, about 1/1800 of the plain module, and gives the same number;
 the pictures' own part costs 3 n d d for a photo and a sketch together, once.
 """
 
@@ -117,7 +117,7 @@ def pair_scores(photos: FoldedPhotos, sketches: FoldedSketches, matrices: Matric
 class PairScorer:
     """Scores sketches with photos by blocks, compiled and sharded over the photos of a block.
 
-    Memory: the folded parts of `sketch_group` sketches and one block of photos on the device (2 n d numbers a sketch,
+    Memory: the folded parts of `sketch_group` sketches and one block of photos on the device (2 n d numbers per sketch,
     n d a photo), and `sketch_group` rows of scores on the host, whatever the size of the gallery.
 
     Args:

@@ -104,7 +104,7 @@ def encode_all(
         trsm: the module.
         photos: tokens.
         sketches: tokens.
-        keys: one a row, for dropout; the key of a pair folds the photo's position into the sketch's key.
+        keys: one per row, for dropout; the key of a pair folds the photo's position into the sketch's key.
         position: of each row in the endless stream.
     """
     pair_keys = None
