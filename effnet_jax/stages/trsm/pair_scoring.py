@@ -2,8 +2,8 @@
 
 score(s, p) = cosine of the two embeddings that TRSM gives the pair. Everything behind its attention (a linear layer,
 residuals, projection, head) is affine in what the attention mixes, so it folds into one matrix per domain and a
-constant per picture. A pair then costs 3 n d + 2 d z multiply-adds, about 1/1800 of the plain module, and gives the same number;
-the pictures' own part costs 3 n d d for a photo and a sketch together, once.
+constant per picture. A pair then costs 3 n d + 2 d z multiply-adds, about 1/1800 of the plain module, and gives the
+same number; the pictures' own part costs 3 n d d for a photo and a sketch together, once.
 """
 
 from collections.abc import Callable, Iterator
