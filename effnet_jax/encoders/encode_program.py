@@ -76,9 +76,10 @@ class EncodeProgram:
         Raises:
             ValueError: filling would change the embeddings (`refuse_filling`).
         """
-        hosts = {"host": jax.process_index(), "hosts": jax.process_count()}
-        for batch, valid in eval_batches(images, self.whole(batch_size), **hosts):
-            self.refuse_filling(int((~valid).sum()))
+        size, hosts = self.whole(batch_size), {"host": jax.process_index(), "hosts": jax.process_count()}
+        batches = eval_batches(images, size, **hosts)
+        self.refuse_filling(-len(images) % size)  # before the first batch is encoded
+        for batch, valid in batches:
             yield self(params, batch_stats, put_batch({"images": batch}, self.mesh)["images"]), valid
 
     def fetch(self, x: Float[Array, "b ..."]) -> Float[np.ndarray, "b ..."]:
@@ -88,6 +89,9 @@ class EncodeProgram:
     def refuse_filling(self, rows: int) -> None:
         """Refuse rows that are no pictures where the model mixes the rows of a batch, as the published MSTR does.
 
+        Such a batch is not run at its true size instead: its pictures would be mixed with fewer others than those of
+        the whole batches before it, so that embeddings of one split would differ in what they are, without a word.
+
         Raises:
             ValueError: the embeddings of the pictures beside them would change.
         """
@@ -95,7 +99,7 @@ class EncodeProgram:
             raise ValueError(
                 f"model.recycling_as_published mixes the pictures of a batch, so to fill one up by {rows} would change "
                 "the embeddings of those in it; take eval.batch_size=1, or what divides the number of pictures, on one "
-                "device."
+                "device. An index needs encoders without it."
             )
 
     def whole(self, batch_size: int) -> int:

@@ -32,6 +32,7 @@ class AlignmentStage(Stage):
 
     def __init__(self, experiment: Experiment):
         super().__init__(experiment)
+        self._refuse_filling()
         self.objective = make_alignment_objective(self.config, experiment.model, experiment.preprocessing)
 
     def init(self, key: Key[Array, ""]) -> Variables:
@@ -62,6 +63,15 @@ class AlignmentStage(Stage):
     def step_flops(self) -> float:
         """Count the operations of the encoders, forward and backward."""
         return step_flops(self.config)
+
+    def _refuse_filling(self) -> None:
+        """Refuse before an epoch is trained what no evaluation could encode."""
+        if self.config.model.recycling_as_published:
+            program = self.experiment.encode_program()
+            size = program.whole(self.config.eval.batch_size)
+            for split in (split for name, split in self.experiment.splits.items() if name != "train"):
+                for pictures in (split.sketch_ids, split.photo_ids):
+                    program.refuse_filling(-len(pictures) % size)
 
 
 def pretrained_variables(config: ModelConfig, mesh: Mesh, fresh: Variables) -> Variables:
