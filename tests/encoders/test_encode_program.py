@@ -113,6 +113,12 @@ def test_two_catalogues_of_one_architecture_compile_once(compiled):
     assert np.abs(embeddings[0] - embeddings[2]).max() > 0.1
 
 
+def test_programs_of_ever_new_architectures_are_not_kept_for_ever():
+    for i in range(10):
+        EncodeProgram(dataclasses.replace(MODEL, embedding_size=1 + i), PIXELS, make_mesh(1))
+    assert module._compiled.cache_info().currsize <= 8
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_program_gives_what_the_model_does(shared):
     config = dataclasses.replace(MODEL, shared_encoders=shared)
