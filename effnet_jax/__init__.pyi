@@ -1,6 +1,7 @@
 # The public names and where they live: the one listing, which __init__.py reads and type checkers see.
 from effnet_jax.catalogue.build import build_catalogue as build_catalogue
 from effnet_jax.catalogue.catalogue import Catalogue as Catalogue
+from effnet_jax.catalogue.layout import NotWhole as NotWhole
 from effnet_jax.config import Config as Config
 from effnet_jax.config import ConfigError as ConfigError
 from effnet_jax.config import LossConfig as LossConfig
@@ -34,6 +35,7 @@ from effnet_jax.retrieval.ranking import accuracy_at_k as accuracy_at_k
 from effnet_jax.retrieval.ranking import rank_gallery as rank_gallery
 from effnet_jax.run import evaluate as evaluate
 from effnet_jax.run import train as train
+from effnet_jax.runs.checkpoints import DamagedError as DamagedError
 from effnet_jax.runs.folder import Run as Run
 from effnet_jax.runs.folder import trained_encoders as trained_encoders
 from effnet_jax.runs.saved import CheckpointError as CheckpointError

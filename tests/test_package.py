@@ -14,6 +14,7 @@ import effnet_jax
 ROOT = Path(__file__).parent.parent
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "torch", "orbax", "PIL", "scipy", "matplotlib", "rich", "absl")
 CORE = ("EffNet", "Encoder", "ViT", "make_functional", "info_nce", "alignment_loss", "rank_gallery", "accuracy_at_k")
+ERRORS = {"ConfigError", "DataError", "DecodeError", "WeightsError", "CheckpointError", "DamagedError", "NotWhole"}
 
 
 def python(program, **options):
@@ -47,6 +48,7 @@ def test_every_public_name_exists_and_unknown_ones_are_refused():
     for name in effnet_jax.__all__:
         assert getattr(effnet_jax, name).__name__ == name
     assert set(dir(effnet_jax)) == set(effnet_jax.__all__)
+    assert set(effnet_jax.__all__) >= ERRORS
     with pytest.raises(AttributeError, match="no 'Efnet'"):
         effnet_jax.Efnet  # noqa: B018
 

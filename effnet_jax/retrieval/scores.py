@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int, Int32, Num
 QUERY_BLOCK = 256  # queries per block
 GALLERY_BLOCK = 131_072  # photos per block
 LARGE = 1e6  # rows with a larger entry are divided by it before their norm is taken, which else overflows from 2e19 on
-NORM_FLOOR = 1e-12  # rows are divided by max(norm, NORM_FLOOR), as in training (losses.py)
+NORM_FLOOR = 1e-12  # rows are divided by max(norm, NORM_FLOOR); as in losses.py, whose import would bring flax
 GROUP = 128  # neighbouring photos under one maximum in the search for the first ten; also the padding of a block
 _ROWS = 8  # padding of a block of queries
 

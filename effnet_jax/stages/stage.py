@@ -32,7 +32,8 @@ class Ranked(NamedTuple):
 
 
 class Stage(ABC):
-    """One stage of training; what takes time, such as compiling or encoding, waits until it is needed.
+    """One stage of training. What it cannot run with is refused when it is made, for which stage 2 loads its frozen
+    encoders; nothing is compiled or encoded before it is needed.
 
     Args:
         experiment: the run.

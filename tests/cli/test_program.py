@@ -1,5 +1,6 @@
 """What holds for all commands of the program."""
 
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import jax
 import pytest
 
 from effnet_jax.cli.program import home_expanded
+from effnet_jax.runs.choice import RULES
 
 
 @pytest.mark.parametrize(("said", "words"), [("", "interrupted\n"), ("stopped: 3 were kept", "stopped: 3 were kept\n")])
@@ -40,3 +42,10 @@ def test_home_is_expanded_where_no_shell_does_it(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     given = ["--out=~/figures", "NAME=~/run", "a~b", "--name=x", "~other/x"]
     assert [home_expanded(one) for one in given] == ["--out=/home/me/figures", "NAME=/home/me/run", *given[2:]]
+
+
+@pytest.mark.parametrize("name", ["compare", "embed", "export"])
+def test_the_help_names_every_rule_that_chooses_a_checkpoint(command, name):
+    status, said, _ = command(name, "--help")
+    assert status == 0
+    assert {rule for rule in RULES if not re.search(rf"\b{rule}\b", said)} == set()

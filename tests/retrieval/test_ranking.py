@@ -6,6 +6,8 @@ from commands import run_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effnet_jax import losses
+from effnet_jax.retrieval import scores
 from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, credit_at_k, rank_gallery, rank_sketches, rerank
 from effnet_jax.retrieval.scores import _score_tile
 
@@ -110,6 +112,10 @@ def test_cosine_ignores_length_and_zero_rows_score_zero():
     assert_same(second, (first.better, first.tied, first.top_index, first.top_score))
     np.testing.assert_array_equal(first.top_score[first.top_index == 7], 0)
     assert (np.abs(first.top_score) <= 1 + 1e-6).all()
+
+
+def test_ranking_scales_rows_as_training_does():
+    assert (scores.NORM_FLOOR, scores.LARGE) == (losses.NORM_FLOOR, losses.LARGE)
 
 
 def test_large_rows_rank_as_small_ones_do_or_are_refused():

@@ -86,14 +86,16 @@ class TrsmStage(Stage):
         return trsm_step_flops(self.config, self._trsm, sum(map(len, wanted.values())))
 
     def tokens(self, split: str) -> tuple[EncodedTokens, EncodedTokens]:
-        """Give the tokens of the sketches and of the photos of a split."""
+        """Give the tokens of a split's sketches and photos; they are held only where more than the encoder ranks it."""
         if split not in self._tokens:
+            config = self.config.eval
+            by_pairs = split != "test" or config.best_on_test or set(config.protocols) != {"encoder"}
             self._tokens[split] = encode_split(
                 self._program,
                 self._frozen,
                 self.experiment.images(split, (self.config.model.image_size,)),
                 batch_size=self.config.eval.batch_size,
-                hold=None if self.config.trsm.cache_tokens else False,
+                hold=None if by_pairs and self.config.trsm.cache_tokens else False,
             )
         return self._tokens[split]
 

@@ -23,6 +23,7 @@ from effnet_jax.config import (
 )
 from effnet_jax.experiment import prepare
 from effnet_jax.stages.trsm.frozen_encoders import frozen_encoders
+from effnet_jax.stages.trsm.trsm_stage import TrsmStage
 
 QUIET = LogConfig(tensorboard=False, progress=False)
 
@@ -139,6 +140,18 @@ def test_kept_encoders_may_be_of_an_earlier_version_and_not_damaged(trained, hom
     largest.write_bytes(largest.read_bytes()[:-8] + bytes(8))
     with pytest.raises(ConfigError, match=rf"encoders is damaged(.|\n)*{largest.name} has other content"):
         frozen_encoders(prepare(config, copy))
+
+
+@pytest.mark.parametrize(
+    ("protocols", "best_on_test", "held"),
+    [(("encoder",), False, False), (("encoder",), True, True), (("encoder", "rerank"), False, True)],
+)
+def test_tokens_of_the_test_set_are_kept_only_where_pairs_are_scored(trained, home, protocols, best_on_test, held):
+    config = trained[0]
+    evaluation = dataclasses.replace(config.eval, protocols=protocols, best_on_test=best_on_test)
+    experiment = prepare(dataclasses.replace(config, eval=evaluation), home / "stage2", free_sections=("eval", "log"))
+    sketches, photos = TrsmStage(experiment).tokens("test")
+    assert [sketches.held is not None, photos.held is not None] == [held, held]
 
 
 @pytest.mark.slow
