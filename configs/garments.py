@@ -2,7 +2,7 @@
 
   python main.py --config configs/garments.py --workdir runs/garments
 
-The data set is drawn on first use. Five minutes an epoch on two CPU cores; seconds on a GPU.
+The data set is drawn on first use. Five minutes per epoch on two CPU cores; seconds on a GPU.
 """
 
 from effnet_jax.config import ours

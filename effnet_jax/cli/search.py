@@ -110,7 +110,7 @@ def _read(
 
 
 def _print_tables(names: list[str], hits: list[list[Any]]) -> None:
-    """One table a sketch; a long path goes on in the next line and is never cut."""
+    """One table per sketch; a long path goes on in the next line and is never cut."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape

@@ -15,7 +15,7 @@ from effnet_jax.models.presets import preset_of
 BACKWARD = 2  # forward passes: the products for the gradients of inputs and of weights
 MLP_RATIO = 4
 
-# Dense bfloat16 products, FLOP/s a chip, by the start of jax's device_kind; the longest start that fits is taken.
+# Dense bfloat16 products, FLOP/s per chip, by the start of jax's device_kind; the longest start that fits is taken.
 # Source: NVIDIA's data sheets of A100, H100 (SXM, PCIe, NVL), H200 and GH200, with figures "with sparsity" halved;
 # cloud.google.com/tpu/docs for v4, v5e, v5p and v6e.
 PEAKS = {
@@ -62,8 +62,8 @@ def image_flops(model: ModelConfig) -> float:
     d, depth = preset.width, preset.depths[0]
     patches = (model.image_size // model.patch_size) ** 2
     n = patches + 1
-    layers = 4 * d * d + 2 * MLP_RATIO * d * d  # qkv and proj, then the MLP: multiply-adds a token
-    attention = 2 * n * d  # logits and weighted sum: multiply-adds a token
+    layers = 4 * d * d + 2 * MLP_RATIO * d * d  # qkv and proj, then the MLP: multiply-adds per token
+    attention = 2 * n * d  # logits and weighted sum: multiply-adds per token
     forward = 2.0 * (patches * 3 * model.patch_size**2 * d + depth * n * (layers + attention))
     return (1 + BACKWARD) * forward
 

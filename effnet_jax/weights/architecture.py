@@ -115,7 +115,7 @@ def _vit(found: Recognised, fields: Mapping[str, Any], heads: int) -> dict[str, 
 def _swin(found: Recognised, fields: Mapping[str, Any]) -> dict[str, Any]:
     rows, heads = _shape(found, ("stages", 0, 0, "attn", "relative_position_bias"), 2)
     if rows != 13**2:
-        raise _NoPreset(f"its windows have {(round(rows**0.5) + 1) // 2} cells a side, 7 are built")
+        raise _NoPreset(f"its windows have {(round(rows**0.5) + 1) // 2} cells per side, 7 are built")
     return {"heads": heads} if heads != preset_of(ModelConfig(**fields)).heads else {}
 
 

@@ -121,7 +121,7 @@ class Recognised(NamedTuple):
         return f"{self.naming.source}'s names of a {self.naming.family} backbone"
 
     def table(self, depths: Sequence[int] | None = None) -> Table:
-        """Give the table for these blocks a stage; None: as many as the file has."""
+        """Give the table for these blocks per stage; None: as many as the file has."""
         return self.naming.table(tuple(depths) if depths else self.depths, self.variant)
 
     def rows(self, name: str) -> int:

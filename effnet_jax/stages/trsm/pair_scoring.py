@@ -118,7 +118,7 @@ class PairScorer:
     """Scores sketches with photos by blocks, compiled and sharded over the photos of a block.
 
     Memory: the folded parts of `sketch_group` sketches and one block of photos on the device (2 n d numbers per sketch,
-    n d a photo), and `sketch_group` rows of scores on the host, whatever the size of the gallery.
+    n d per photo), and `sketch_group` rows of scores on the host, whatever the size of the gallery.
 
     Args:
         trsm: pure functions of TRSM.

@@ -6,7 +6,7 @@ from effnet_jax.weights.names.targets import Table, Target, linear, norm, timm_b
 
 
 def timm_swin(depths: Sequence[int], *, old: bool = False) -> Table:
-    """Map the tensors of timm's `swin_*` with these blocks a stage to the parameters of our Swin.
+    """Map the tensors of timm's `swin_*` with these blocks per stage to the parameters of our Swin.
 
     Args:
         depths: blocks of each stage.
@@ -30,7 +30,7 @@ def timm_swin(depths: Sequence[int], *, old: bool = False) -> Table:
 
 
 def timm_convnext(depths: Sequence[int]) -> Table:
-    """Map the tensors of timm's `convnext_*` with these blocks a stage to the parameters of our ConvNeXt."""
+    """Map the tensors of timm's `convnext_*` with these blocks per stage to the parameters of our ConvNeXt."""
     table = {
         **linear("stem.0", ("stem",), "patches"),
         **norm("stem.1", ("stem_norm",)),

@@ -150,8 +150,10 @@ def test_tokens_of_the_test_set_are_kept_only_where_pairs_are_scored(trained, ho
     config = trained[0]
     evaluation = dataclasses.replace(config.eval, protocols=protocols, best_on_test=best_on_test)
     experiment = prepare(dataclasses.replace(config, eval=evaluation), home / "stage2", free_sections=("eval", "log"))
-    sketches, photos = TrsmStage(experiment).tokens("test")
+    stage = TrsmStage(experiment)
+    sketches, photos = stage.tokens("test")
     assert [sketches.held is not None, photos.held is not None] == [held, held]
+    assert stage.tokens("train")[0].held is not None
 
 
 @pytest.mark.slow
