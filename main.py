@@ -25,8 +25,9 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, e
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: checkpoints, metrics, pictures.")
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate"], "Train and then evaluate, or evaluate only.")
 _EMBEDDINGS = flags.DEFINE_string(
-    "embeddings", None, "Rank the embeddings in this .npz, made by any system, instead of training a run."
-)
+    "embeddings", None, "Rank the embeddings in this .npz, made by any system, instead of training a run; of --config "
+    "only eval.ks and eval.photo_to_sketch count.",
+)  # fmt: skip
 flags.adopt_module_key_flags(cluster)  # --distributed, --coordinator, --num_processes, --process_id
 FAILED, INTERRUPTED = 1, 130  # exit status
 register_builders("tfds_builders")  # those of this checkout, whatever is installed; processes that we start do it too
@@ -45,7 +46,8 @@ def main(argv: list[str]) -> None:
     try:
         cluster.join()
         if _EMBEDDINGS.value:
-            run.evaluate_file(_EMBEDDINGS.value, _WORKDIR.value)
+            config = None if _CONFIG.value is None else _config()
+            run.evaluate_file(_EMBEDDINGS.value, _WORKDIR.value, config)
         else:
             (run.train if _MODE.value == "train" else run.evaluate)(*_config_and_workdir())
     except InterruptedRun as stopped:
@@ -63,8 +65,12 @@ def main(argv: list[str]) -> None:
 def _config_and_workdir() -> tuple[dict[str, Any], str]:
     if _CONFIG.value is None or not _WORKDIR.value:
         sys.exit(say("both --config and --workdir are needed; see python main.py --help.", USAGE))
+    return _config(), _WORKDIR.value
+
+
+def _config() -> dict[str, Any]:
     try:
-        return _CONFIG.value.to_dict(), _WORKDIR.value  # a file that could not be loaded says so here
+        return _CONFIG.value.to_dict()  # a file that could not be loaded says so here
     except OSError as error:
         sys.exit(say(f"--config: {str(error).splitlines()[-1].strip()}; the files are in configs/.", USAGE))
 

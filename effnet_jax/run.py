@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from effnet_jax.config import Config, ConfigError, Settings
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.experiment import Experiment, prepare
 from effnet_jax.models.presets import describe_attention
 from effnet_jax.reporting import report
@@ -172,13 +173,22 @@ def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[Tr
     return measure
 
 
-def evaluate_file(path: str | os.PathLike[str], workdir: str | os.PathLike[str] | None = None) -> Evaluation:
+def evaluate_file(
+    path: str | os.PathLike[str], workdir: str | os.PathLike[str] | None = None, config: Config | Settings | None = None
+) -> Evaluation:
     """Rank embeddings that another system made, print the report, and write it to `workdir` where one is given.
+
+    Args:
+        path: the .npz file.
+        workdir: folder for the report.
+        config: as in `train`; `eval.ks` and `eval.photo_to_sketch` say what is measured. None: the defaults.
 
     Raises:
         ValueError: arrays that are missing or do not fit together.
-        ConfigError: `workdir` holds a training run, or another program's files that would be lost.
+        ConfigError: bad configuration; or `workdir` holds a training run, or another program's files that would be
+            lost.
     """
-    evaluation, _ = evaluate_embeddings(path, out=workdir)
+    wanted = from_mapping(config.to_dict() if isinstance(config, Config) else config or {}).eval
+    evaluation, _ = evaluate_embeddings(path, out=workdir, ks=wanted.ks, with_photo_to_sketch=wanted.photo_to_sketch)
     print_evaluations([evaluation])
     return evaluation

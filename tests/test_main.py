@@ -174,6 +174,18 @@ def test_evaluate_repeats_the_report_and_takes_embeddings_of_others(straight, co
     assert f"{100 * before['results'][0]['acc@1']['value']:.1f} [" in other.stdout
 
 
+def test_embeddings_of_others_are_measured_as_a_configuration_says(tmp_path):
+    embeddings, ids = np.eye(4, dtype=np.float32), np.array(list("abcd"))
+    np.savez(tmp_path / "e.npz", sketch_embeddings=embeddings, photo_embeddings=embeddings, sketch_ids=ids,
+             photo_ids=ids, sketch_photo_ids=ids)  # fmt: skip
+    wanted = ["--config=configs/folder.py", "--config.eval.ks=(1,3)", "--config.eval.photo_to_sketch=True"]
+    done = run([sys.executable, "main.py", f"--embeddings={tmp_path}/e.npz", f"--workdir={tmp_path}/out", *wanted])
+    assert done.returncode == 0, done.stderr[-3000:]
+    (result,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]
+    assert {key for key in result if key.startswith("acc@")} == {"acc@1", "acc@3"}
+    assert {key for key in result["photo_to_sketch"] if key.startswith("acc@")} == {"acc@1", "acc@3"}
+
+
 def test_evaluating_too_early_leaves_the_run_as_it_is(straight, command, tmp_path):
     workdir = shutil.copytree(straight[0], tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     before = (workdir / "config.json").read_bytes()

@@ -30,8 +30,9 @@ def save(tmp_path, arrays):
 
 def test_ranks_and_reports(arrays, tmp_path):
     path = save(tmp_path, {**arrays, "tags": np.array(["a", "b"] * 10), "more": np.zeros(3)})
-    evaluation, ranking = evaluate_embeddings(path, out=tmp_path / "out")
+    evaluation, ranking = evaluate_embeddings(path, out=tmp_path / "out", with_photo_to_sketch=True)
     assert evaluation.summary.accuracy[1].value == 1
+    assert evaluation.photo_to_sketch is not None
     assert list(evaluation.summary.tags) == ["a", "b"]
     assert (ranking.better == 0).all()
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
