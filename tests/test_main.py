@@ -178,7 +178,7 @@ def test_embeddings_of_others_are_measured_as_a_configuration_says(tmp_path):
     embeddings, ids = np.eye(4, dtype=np.float32), np.array(list("abcd"))
     np.savez(tmp_path / "e.npz", sketch_embeddings=embeddings, photo_embeddings=embeddings, sketch_ids=ids,
              photo_ids=ids, sketch_photo_ids=ids)  # fmt: skip
-    wanted = ["--config=configs/folder.py", "--config.eval.ks=(1,3)", "--config.eval.photo_to_sketch=True"]
+    wanted = ["--config.eval.ks=(1,3)", "--config=configs/folder.py", "--config.eval.photo_to_sketch=True"]
     done = run([sys.executable, "main.py", f"--embeddings={tmp_path}/e.npz", f"--workdir={tmp_path}/out", *wanted])
     assert done.returncode == 0, done.stderr[-3000:]
     (result,) = json.loads((tmp_path / "out" / "metrics.json").read_text())["results"]

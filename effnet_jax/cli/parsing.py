@@ -26,7 +26,8 @@ def parse(argv: list[str]) -> list[str]:
         app.usage(writeto_stdout=True)
         sys.exit(0)
     try:
-        return flags.FLAGS(config_first(argv), known_only=False)
+        sys.argv[:] = config_first(argv)  # where ml_collections looks for the file of a configuration
+        return flags.FLAGS(sys.argv, known_only=False)
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
         from effnet_jax.config_reader import unknown_fields
 

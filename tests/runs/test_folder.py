@@ -69,7 +69,7 @@ def test_wrong_folders_are_refused(trained, tmp_path):
     (tmp_path / "model.pth").write_bytes(b"x")
     with pytest.raises(ValueError, match="is a file"):
         trained_encoders(tmp_path / "model.pth")
-    with pytest.raises(ValueError, match=r"has no checkpoints/ of a run, but: model\.pth"):
+    with pytest.raises(ValueError, match=r"has no checkpoint of a run \(a step in checkpoints/\); it holds model\.pth"):
         trained_encoders(tmp_path)
     with pytest.raises(ValueError, match="is no checkpoint"):
         read_about(tmp_path)
