@@ -178,8 +178,8 @@ class Run:
         if not steps:
             holds = ", ".join(sorted(path.name for path in self.folder.iterdir())[:8]) or "nothing"
             raise ValueError(
-                f"{self.folder} has no checkpoint of a run (a step in {self.checkpoints.name}/); it holds {holds}. Train "
-                "it first, or check the path."
+                f"{self.folder} has no checkpoint of a run (a step in {self.checkpoints.name}/); it holds {holds}. "
+                "Train it first, or check the path."
             )
         choice = Choice.of(choice)
         candidates = choice.candidates(steps, lambda step: read_saved_metrics(self.checkpoints / str(step)))
