@@ -146,7 +146,11 @@ def test_report_as_json(command, trained, tmp_path, monkeypatch):
         (["search", "."], 2, "--index"),
         (["embed", "/nowhere", "--out", "{tmp}/i"], 1, "there is no index in"),
         (["embed", "/nowhere", "--checkpoint", "/nowhere", "--out", "{tmp}/i"], 1, "there is no run in /nowhere"),
-        (["embed", "{tmp}", "--checkpoint", "{tmp}", "--out", "{tmp}/i"], 1, "has no checkpoints/ of a run"),
+        (
+            ["embed", "{tmp}", "--checkpoint", "{tmp}", "--out", "{tmp}/i"],
+            1,
+            "has no checkpoint of a run (a step in checkpoints/)",
+        ),
         (["embed", "{tmp}", "--out", "{tmp}/i", "--batch-size", "0"], 2, "batch-size"),
         (["export-index", "{tmp}", "{tmp}/x.npz"], 1, "there is no index"),
         (["figures", "{tmp}"], 1, "has no metrics.json"),
