@@ -11,14 +11,16 @@ from effnet_jax.config import Config, ConfigError, Settings
 from effnet_jax.config_rules import impossible
 
 
-def from_mapping(values: Settings) -> Config:
+def from_mapping(values: Config | Settings) -> Config:
     """Build and validate a Config from nested mappings (a ConfigDict, parsed JSON); missing fields take their defaults.
+
+    A Config is validated as if it were given field by field.
 
     Raises:
         ConfigError: unknown fields, wrong types, impossible combinations; all of them in one message.
     """
     problems: list[str] = []
-    config = _build(Config, values, "config", problems)
+    config = _build(Config, values.to_dict() if isinstance(values, Config) else values, "config", problems)
     if not problems:
         problems = impossible(config)
     if problems:

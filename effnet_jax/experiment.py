@@ -108,7 +108,7 @@ def prepare(
         ConfigError: the configuration cannot be run, or the folder belongs to another one, or is being trained in.
         DataError: the data set cannot be had or is faulty.
     """
-    config = from_mapping(config.to_dict() if isinstance(config, Config) else config)
+    config = from_mapping(config)
     if "://" in str(workdir):
         raise ConfigError(f"--workdir={workdir} must be a folder that is mounted; docs/pods.md says how for buckets.")
     run = Run(workdir)

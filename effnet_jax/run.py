@@ -188,7 +188,7 @@ def evaluate_file(
         ConfigError: bad configuration; or `workdir` holds a training run, or another program's files that would be
             lost.
     """
-    wanted = from_mapping(config.to_dict() if isinstance(config, Config) else config or {}).eval
+    wanted = from_mapping(config or {}).eval
     evaluation, _ = evaluate_embeddings(path, out=workdir, ks=wanted.ks, with_photo_to_sketch=wanted.photo_to_sketch)
     print_evaluations([evaluation])
     return evaluation

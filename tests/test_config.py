@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 import re
@@ -7,7 +8,7 @@ from typing import get_args
 import pytest
 
 from effnet_jax import Config, ConfigError, config, train
-from effnet_jax.config import paper
+from effnet_jax.config import TrainConfig, paper
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.augment import VIEWS
 from effnet_jax.data.preprocessing import SOURCE_SCALE
@@ -50,6 +51,12 @@ def test_defaults_are_the_papers_recipe():
 def test_json_round_trip():
     config = Config()
     assert from_mapping(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_config_is_validated_as_its_fields_are():
+    assert from_mapping(Config()) == Config()
+    with pytest.raises(ConfigError, match=r"train\.epochs=-1\.0 must be above 0"):
+        from_mapping(dataclasses.replace(Config(), train=TrainConfig(epochs=-1.0)))
 
 
 def test_all_problems_come_at_once_with_their_values():
