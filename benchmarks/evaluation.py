@@ -24,7 +24,7 @@ from train_step import OURS, VITS, mlp_shapes, product_speed, sizes, take_turns
 from turns import wait_for_turn
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing, normalise
+from effnet_jax.images.preprocessing import Preprocessing, normalise
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.training.flops import BACKWARD, image_flops

@@ -6,8 +6,8 @@ Both turn the files of a trainA/trainB folder into the same four float32 views o
 photo). The plain loader does what a usual torch Dataset does: for each sketch open two files, resize, rotate, mirror,
 crop, scale, stack. It runs in one thread, in a thread for each core (Pillow works outside the interpreter lock, and
 threads need not send batches to each other), and through torch's DataLoader where torch is installed. Ours decodes once
-(that time is printed apart) and augments on the device. Without --data, 256-pixel pictures are drawn into a temporary
-folder.
+(that time is printed apart) and augments on the device; "drawing" makes a new pseudo sketch for each pair. Without
+--data, 256-pixel pictures are drawn into a temporary folder.
 """
 
 import argparse
@@ -21,11 +21,13 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from effnet_jax.data.pipeline import PairImages
 
 BATCH, SIZE, SOURCE = 16, 224, 268
 Files = list[tuple[Path, Path]]
@@ -86,17 +88,16 @@ def torch_loader(pairs: Files, batches: int, workers: int) -> Iterator:
 class Ours:
     """Our pipeline: a cache of decoded images, grain, and the views on the device."""
 
-    def __init__(self, split, mode: str, cache_dir: Path):
+    def __init__(self, split, open_images: Callable[[], PairImages]):
         import jax
 
         from effnet_jax.config import AugmentConfig
-        from effnet_jax.data.augment import augment, row_keys
-        from effnet_jax.data.cache import cached_images
-        from effnet_jax.data.preprocessing import Preprocessing
+        from effnet_jax.images.augment import augment, row_keys
+        from effnet_jax.images.preprocessing import Preprocessing
 
         self.split = split
         started = time.perf_counter()
-        self.cache = cached_images(split, (SIZE, SOURCE), mode=mode, cache_dir=cache_dir)
+        self.images = open_images()
         self.preparation_s = time.perf_counter() - started
         preprocessing, paper, key = Preprocessing(), AugmentConfig(), jax.random.key(0)
 
@@ -118,7 +119,7 @@ class Ours:
         from effnet_jax.data.pipeline import train_batches
 
         with contextlib.closing(
-            train_batches(self.split, self.cache, views=("a0", "a1"), batch_size=BATCH, seed=0)
+            train_batches(self.split, self.images, views=("a0", "a1"), batch_size=BATCH, seed=0)
         ) as stream:
             for batch in itertools.islice(stream, batches):
                 yield jax.block_until_ready(self.views(batch)) if augmented else batch
@@ -167,7 +168,11 @@ def main() -> None:
 
 def run(data: Path, scratch: Path, batches: int, rounds: int, stack: contextlib.ExitStack) -> None:
     """Measure every loader in turn, several times over, and print medians."""
+    from effnet_jax.config import PenConfig
+    from effnet_jax.data.cache import cached_images
+    from effnet_jax.data.drawings import CANVAS, Drawings
     from effnet_jax.data.loading import load_split
+    from effnet_jax.data.photo_folder import open_photos
 
     split = load_split("sketch_photo_folder", "train", source_dir=str(data), tfds_dir=str(scratch / "tfds"))
     files = {folder: {f.stem: f for f in (data / folder).iterdir()} for folder in ("trainA", "trainB")}
@@ -175,7 +180,11 @@ def run(data: Path, scratch: Path, batches: int, rounds: int, stack: contextlib.
              for s, j in zip(split.sketch_ids, split.photo_index, strict=True)]  # fmt: skip
     cores = os.cpu_count() or 1
     pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(cores))
-    ram, disk = Ours(split, "ram", scratch), Ours(split, "disk", scratch / "cache")
+    edges, photos = (SIZE, SOURCE), open_photos(data / "trainB", PenConfig(), scratch)
+    ram = Ours(split, lambda: cached_images(split, edges, mode="ram"))
+    disk = Ours(split, lambda: cached_images(split, edges, mode="disk", cache_dir=scratch / "cache"))
+    resized = cached_images(photos, {"sketch": (), "photo": (*edges, CANVAS)}, mode="ram")
+    drawing = Ours(photos, lambda: Drawings(resized, PenConfig(), seed=0))
     plain = {
         "plain, 1 thread": lambda n: plain_loader(pairs, n, None),
         f"plain, {cores} threads": lambda n: plain_loader(pairs, n, pool),
@@ -186,6 +195,7 @@ def run(data: Path, scratch: Path, batches: int, rounds: int, stack: contextlib.
         "ours, RAM, with augmentation": lambda n: ram(n, augmented=True),
         "ours, disk, with augmentation": lambda n: disk(n, augmented=True),
         "ours, RAM, host part only": lambda n: ram(n, augmented=False),
+        "ours, drawing, host part only": lambda n: drawing(n, augmented=False),
     }
     loaders = {name: (make, batches) for name, make in plain.items()} | {n: (m, 4 * batches) for n, m in ours.items()}
     for make, _ in loaders.values():

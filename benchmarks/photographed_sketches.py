@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from effnet_jax.data.clean_sketch import clean_sketch
 from effnet_jax.data.loading import load_split
-from effnet_jax.data.preprocessing import resize
+from effnet_jax.images.clean_sketch import clean_sketch
+from effnet_jax.images.preprocessing import resize
 from effnet_jax.retrieval.metrics import summarise
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.runs.folder import trained_encoders

@@ -21,7 +21,7 @@ from train_step import VITS, make_batch
 from turns import compiling, wait_for_turn
 
 from effnet_jax.config import Config, ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective

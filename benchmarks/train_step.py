@@ -34,7 +34,7 @@ import numpy as np
 from turns import compiling, wait_for_turn
 
 from effnet_jax.config import Config, ModelConfig, TrainConfig
-from effnet_jax.data.preprocessing import Preprocessing, source_size
+from effnet_jax.images.preprocessing import Preprocessing, source_size
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.presets import BACKBONES, preset_of
 from effnet_jax.runs.state import make_state

@@ -17,8 +17,8 @@ import numpy as np
 from train_step import make_batch, sizes
 
 from effnet_jax.config import Config, ModelConfig, TrsmConfig
-from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encode_program import EncodeProgram
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.runs.state import make_state

@@ -7,12 +7,12 @@ from effnet_jax.config import ConfigError as ConfigError
 from effnet_jax.config import LossConfig as LossConfig
 from effnet_jax.config import ModelConfig as ModelConfig
 from effnet_jax.config import TrsmConfig as TrsmConfig
-from effnet_jax.data.decode import DecodeError as DecodeError
 from effnet_jax.data.loading import load_split as load_split
-from effnet_jax.data.preprocessing import Preprocessing as Preprocessing
 from effnet_jax.data.problems import DataError as DataError
 from effnet_jax.data.split import Split as Split
 from effnet_jax.encoders.encoders import Encoders as Encoders
+from effnet_jax.images.decode import DecodeError as DecodeError
+from effnet_jax.images.preprocessing import Preprocessing as Preprocessing
 from effnet_jax.losses import alignment_loss as alignment_loss
 from effnet_jax.losses import info_nce as info_nce
 from effnet_jax.models.convnext import ConvNeXt as ConvNeXt

@@ -26,6 +26,8 @@ Optimiser = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 EvalProtocol = Literal["encoder", "rerank", "all_pairs", "paired"]
 
+PHOTOS = "photos"  # stands for the name of a data set: photos alone, without a sketch
+
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message lists every problem with its values."""
@@ -56,8 +58,10 @@ class Settings(typing.Protocol):
 class DataConfig:
     """Which sketches and photos, and how they reach the device."""
 
-    name: str = "clothes_v1"  # a data set; docs/data.md lists them
+    name: str = "clothes_v1"  # a data set; docs/data.md lists them; photos = unpaired_photos alone, without a sketch
     dir: str = ""  # folder with trainA/ trainB/ testA/ testB/; "" = $EFFNET_DATA_DIR/<name>
+    unpaired_photos: str = ""  # folder of photos without sketches, which join training with drawings made on the fly
+    unpaired_share: float = 0.5  # share of a batch that they fill, in (0, 1)
     tfds_dir: str = ""  # where built data sets live; "" = $TFDS_DATA_DIR or ~/tensorflow_datasets
     validation_share: float = 0.0  # share of the training photos held out to choose epochs, 0..0.5; at least 20 photos
     split_seed: int = 0  # draws the validation photos, and the test photos of a folder without test folders
@@ -78,6 +82,7 @@ class AugmentConfig:
     fill: tuple[int, ...] = (0, 0, 0)  # RGB 0..255 outside a rotated image; paper: black
     max_angle: float = 30.0  # a1 rotates by U(-max_angle, max_angle), degrees
     mirror: float = 0.8  # a1 mirrors with this probability
+    mirror_pairs: float = 0.0  # probability that a sketch and its photo are mirrored alike, before any view is made
     crop_area: tuple[float, ...] = (
         0.08,
         1.0,
@@ -90,6 +95,24 @@ class AugmentConfig:
         0.4,
         0.1,
     )  # a2's brightness, contrast, saturation, and hue in turns
+
+
+@dataclasses.dataclass(frozen=True)
+class PenConfig:
+    """The pen that draws pseudo sketches from photos, on a canvas of 256 x 256; of two numbers one between is drawn."""
+
+    edge_scale: tuple[float, ...] = (1.2, 3.0)  # standard deviation of the blur before edges are found, pixels
+    edge_threshold: tuple[float, ...] = (0.02, 0.06)  # least Sobel gradient of an edge that goes on; black to white: 4
+    edge_hysteresis: tuple[float, ...] = (2.0, 3.0)  # an edge begins at so many times that gradient
+    shortest_stroke: tuple[float, ...] = (8.0, 40.0)  # strokes of fewer pixels are left out
+    stroke_loss: tuple[float, ...] = (0.0, 0.25)  # share of the other strokes that is lost
+    longest_lost: float = 250.0  # longer strokes are never lost, pixels
+    thickness: tuple[float, ...] = (0.5, 1.1)  # standard deviation of the blur that makes a line, pixels
+    bend: tuple[float, ...] = (1.5, 4.0)  # standard deviation of how far lines are bent, pixels
+    bend_width: tuple[float, ...] = (12.0, 24.0)  # over how many pixels they are bent
+    tilt: float = 3.0  # standard deviation of the turn of the whole, degrees
+    stretch: float = 0.06  # standard deviation of height and width, as a share
+    shift: float = 5.0  # standard deviation of the place, pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +189,8 @@ class TrainConfig:
 
     batch_size: int = 16  # sketch-photo pairs per step, over all devices
     micro_batch_size: int = 0  # pairs encoded at a time, each twice; all stay negatives; 0 = the whole batch at once
-    epochs: float = 500.0  # passes over the training sketches; batches run across epoch ends
+    epochs: float = 500.0  # passes over the training sketches, or photos alone; batches run across epoch ends
+    max_steps: int = 0  # a longer run ends at this step, its schedule too; 0 = no limit
     eval_every_epochs: float = 5.0  # validation, where there is one, and a checkpoint
     checkpoint_every_steps: int = 0  # further checkpoints between evaluations; 0 = none
     keep_checkpoints: int = 2  # the last N; the best on validation is kept besides
@@ -211,6 +235,7 @@ class Config:
 
     init_from: str = ""  # folder of the stage-1 run whose encoders stage 2 freezes
     data: DataConfig = DataConfig()
+    pen: PenConfig = PenConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     trsm: TrsmConfig = TrsmConfig()

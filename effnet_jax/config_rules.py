@@ -3,10 +3,13 @@
 import dataclasses
 from typing import get_args
 
-from effnet_jax.config import Config, EvalProtocol, ModelConfig, ViewName
+from effnet_jax.config import Config, EvalProtocol, ModelConfig, PenConfig, ViewName
 from effnet_jax.models.backbone import size_problem
 from effnet_jax.models.mstr import recycling_problem
 from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS, preset_of
+
+# The blurs need a width, and the edges a threshold, above zero; an edge begins where it would go on, or higher.
+_PEN_ABOVE = {"edge_scale": 0.3, "edge_threshold": 0.001, "edge_hysteresis": 1.0, "thickness": 0.3, "bend_width": 2.0}
 
 
 def impossible(config: Config) -> list[str]:
@@ -21,6 +24,9 @@ def impossible(config: Config) -> list[str]:
         (0 <= data.validation_share <= 0.5, f"data.validation_share={data.validation_share} must lie in 0..0.5"),
         (len(data.mean) == 3 == len(data.std), f"data.mean={data.mean} and data.std={data.std} need three numbers"),
         (all(s > 0 for s in data.std), f"data.std={data.std} must be above 0"),
+        (0 < data.unpaired_share < 1,
+         f"data.unpaired_share={data.unpaired_share} must lie between 0 and 1; for no real sketch take "
+         "configs/photos_only.py"),
         (data.split_seed >= 0, f"data.split_seed={data.split_seed} must not be negative"),
         (train.seed >= 0, f"train.seed={train.seed} must not be negative"),
         (0 <= optim.b1 < 1 and 0 <= optim.b2 < 1, f"optim.b1={optim.b1} and optim.b2={optim.b2} must lie in [0, 1)"),
@@ -29,6 +35,7 @@ def impossible(config: Config) -> list[str]:
         (len(augment.fill) == 3 and all(0 <= f <= 255 for f in augment.fill),
          f"augment.fill={augment.fill} needs three numbers in 0..255"),
         (0 <= augment.mirror <= 1, f"augment.mirror={augment.mirror} is a probability, 0..1"),
+        (0 <= augment.mirror_pairs <= 1, f"augment.mirror_pairs={augment.mirror_pairs} is a probability, 0..1"),
         (0 <= augment.crop_mirror <= 1, f"augment.crop_mirror={augment.crop_mirror} is a probability, 0..1"),
         (len(augment.crop_area) == 2 and 0 < augment.crop_area[0] <= augment.crop_area[1] <= 1,
          f"augment.crop_area={augment.crop_area} needs 0 < low <= high <= 1"),
@@ -64,6 +71,7 @@ def impossible(config: Config) -> list[str]:
          f"train.micro_batch_size={train.micro_batch_size}: model.recycling_as_published mixes the rows of the whole "
          "batch; leave it 0"),
         (train.epochs > 0, f"train.epochs={train.epochs} must be above 0"),
+        (train.max_steps >= 0, f"train.max_steps={train.max_steps} must not be negative; 0 sets no limit"),
         (train.eval_every_epochs > 0, f"train.eval_every_epochs={train.eval_every_epochs} must be above 0"),
         (train.checkpoint_every_steps >= 0, f"train.checkpoint_every_steps={train.checkpoint_every_steps} < 0"),
         (train.keep_checkpoints >= 1, f"train.keep_checkpoints={train.keep_checkpoints} must be 1 or more"),
@@ -93,8 +101,23 @@ def impossible(config: Config) -> list[str]:
         views = getattr(augment, f"{domain}_views")
         known = ", ".join(get_args(ViewName))
         rules.append((len(views) == 2, f"augment.{domain}_views={views} must name two of {known}: anchor, augmented"))
+    rules += _pen(config.pen)
     rules += _architecture(model)
     return [message for ok, message in rules if not ok]
+
+
+def _pen(pen: PenConfig) -> list[tuple[bool, str]]:
+    """Give the rules of the pen: what lies between two numbers, and what is a size or a share."""
+    rules = []
+    for field in dataclasses.fields(PenConfig):
+        value, least = getattr(pen, field.name), _PEN_ABOVE.get(field.name, 0.0)
+        if isinstance(value, tuple):
+            rising = len(value) == 2 and least <= value[0] <= value[1]
+            rules.append((rising, f"pen.{field.name}={value} needs two numbers, {least:g} <= low <= high"))
+        else:
+            rules.append((value >= 0, f"pen.{field.name}={value} must not be negative"))
+    rules.append((all(share <= 1 for share in pen.stroke_loss), f"pen.stroke_loss={pen.stroke_loss} is a share, 0..1"))
+    return rules
 
 
 def _architecture(model: ModelConfig) -> list[tuple[bool, str]]:

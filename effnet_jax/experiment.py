@@ -10,13 +10,14 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from effnet_jax.config import Config, ConfigError, Settings
+from effnet_jax.config import PHOTOS, Config, ConfigError, Settings
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.data.cache import ImageCache, cached_images
+from effnet_jax.data.cache import CACHE_DIR, ImageCache, Sizes, cached_images
 from effnet_jax.data.loading import load_splits
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.data.pipeline import PairImages
 from effnet_jax.data.split import Split
 from effnet_jax.encoders.encode_program import EncodeProgram
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import FunctionalEffNet, make_functional
 from effnet_jax.runs.checkpoints import Checkpoints
 from effnet_jax.runs.choice import ON_TEST, ON_VALIDATION
@@ -25,8 +26,6 @@ from effnet_jax.runs.opening import FREE_SECTIONS, claimed, open_run, record_spl
 from effnet_jax.runtime.compilation_cache import use_compilation_cache
 from effnet_jax.runtime.hosts import all_hosts, check_same, first_then_rest, only_first, say_to_all
 from effnet_jax.runtime.sharding import make_mesh
-
-CACHE_DIR = "~/.cache/effnet_jax"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Experiment:
         config: validated configuration.
         run: its folder.
         mesh: devices.
-        splits: train, test and, where photos are held out, validation.
+        splits: train, test and, where there are such photos, validation and unpaired.
         preprocessing: input scaling and image size, stored with every checkpoint.
         model: pure functions of EffNet.
         steps_per_epoch: may be fractional; batches run across epoch ends.
@@ -52,7 +51,7 @@ class Experiment:
     model: FunctionalEffNet
     steps_per_epoch: float
     total_steps: int
-    _opened: dict[tuple[str, tuple[int, ...]], ImageCache] = dataclasses.field(default_factory=dict, compare=False)
+    _opened: dict[tuple[str, str], ImageCache] = dataclasses.field(default_factory=dict, compare=False)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -64,7 +63,7 @@ class Experiment:
             "data": {"name": self.config.data.name, "train_sha256": self.splits["train"].sha256},
         }
 
-    def images(self, split: str, sizes: tuple[int, ...]) -> ImageCache:
+    def images(self, split: str, sizes: Sizes) -> ImageCache:
         """Give the resized images of a split, from the cache where they are in it; the same object at each call."""
         data = self.config.data
 
@@ -73,9 +72,23 @@ class Experiment:
                 self.splits[split], sizes, data.resample, mode=data.cache, cache_dir=data.cache_dir or CACHE_DIR
             )
 
-        if (split, sizes) not in self._opened:
-            self._opened[split, sizes] = first_then_rest("opening the image cache", open_cache)
-        return self._opened[split, sizes]
+        key = (split, str(sizes))
+        if key not in self._opened:
+            self._opened[key] = first_then_rest("opening the image cache", open_cache)
+        return self._opened[key]
+
+    def draws(self, split: str) -> bool:
+        """Tell whether the sketches of a split are drawn anew in each epoch of training."""
+        return split == "unpaired" or self.config.data.name == PHOTOS
+
+    def training_images(self, split: str, sizes: tuple[int, ...]) -> PairImages:
+        """Give the images of a split for training; photos without sketches are drawn anew in each epoch."""
+        if not self.draws(split):
+            return self.images(split, sizes)
+        from effnet_jax.data.drawings import CANVAS, Drawings  # only here, as it needs OpenCV
+
+        photos = self.images(split, {"sketch": (), "photo": (*sizes, CANVAS)})
+        return Drawings(photos, self.config.pen, self.config.train.seed)
 
     def encode_program(self, *, tokens: str = "") -> EncodeProgram:
         """Give the compiled encoders; `tokens` as in EncodeProgram."""
@@ -122,10 +135,7 @@ def prepare(
     splits = first_then_rest("reading the data", lambda: load_splits(config))
     check_same("the data", json.dumps({name: split.sha256 for name, split in splits.items()}))
     only_first("opening --workdir", lambda: record_splits(run, splits))
-    sketches = len(splits["train"].sketch_ids)
-    if config.train.batch_size > sketches:
-        raise ConfigError(f"train.batch_size={config.train.batch_size} is more than the {sketches} training sketches.")
-    steps_per_epoch = sketches / config.train.batch_size
+    steps_per_epoch = _steps_per_epoch(config, splits)
     return Experiment(
         config=config,
         run=run,
@@ -139,8 +149,31 @@ def prepare(
         ),
         model=make_functional(config.model),
         steps_per_epoch=steps_per_epoch,
-        total_steps=max(1, round(config.train.epochs * steps_per_epoch)),
+        total_steps=_total_steps(config, steps_per_epoch),
     )
+
+
+def _steps_per_epoch(config: Config, splits: dict[str, Split]) -> float:
+    """Count the steps of a pass over the training sketches, beside which unpaired photos may fill a part of each batch.
+
+    Raises:
+        ConfigError: a batch would hold a sketch twice.
+    """
+    rows = {"train": float(config.train.batch_size)}
+    if "unpaired" in splits:
+        rows = {"train": rows["train"] * (1 - config.data.unpaired_share),
+                "unpaired": rows["train"] * config.data.unpaired_share}  # fmt: skip
+    for name, wanted in rows.items():
+        if wanted > (sketches := len(splits[name].sketch_ids)):
+            what = "training sketches" if name == "train" else "unpaired photos"
+            part = f" takes {wanted:g} for each batch, which" if len(rows) > 1 else ""
+            raise ConfigError(f"train.batch_size={config.train.batch_size}{part} is more than the {sketches} {what}.")
+    return len(splits["train"].sketch_ids) / rows["train"]
+
+
+def _total_steps(config: Config, steps_per_epoch: float) -> int:
+    steps = max(1, round(config.train.epochs * steps_per_epoch))
+    return min(steps, config.train.max_steps or steps)
 
 
 def _refuse_separate_folders(workdir: Path) -> None:

@@ -40,7 +40,7 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
             evaluation = Evaluation(
                 summary=summary,
                 dataset=config.data.name,
-                split="test",
+                split="drawn" if split.drawn else "test",
                 split_sha256=split.sha256,
                 step=step,
                 selection=", also ".join(rules.values()),
@@ -93,7 +93,8 @@ def choose(experiment: Experiment, checkpoints: Checkpoints) -> dict[int, dict[s
     chosen = {latest: {LAST: last}}
     if "validation" in experiment.splits and (best := checkpoints.chosen(ON_VALIDATION)):
         photos = len(experiment.splits["validation"].photo_ids)
-        chosen.setdefault(best[1], {})[ON_VALIDATION] = f"best on validation (MRR, {photos} photos)"
+        drawn = ", drawn" if experiment.splits["validation"].drawn else ""
+        chosen.setdefault(best[1], {})[ON_VALIDATION] = f"best on validation (MRR, {photos} photos{drawn})"
     if experiment.config.eval.best_on_test:
         if (best := checkpoints.chosen(ON_TEST)) is None:
             raise ConfigError(

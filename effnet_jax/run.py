@@ -1,6 +1,7 @@
 """Train a run and report on it: the parts of the other modules, put together."""
 
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import accuracy_at_k
 from effnet_jax.runs.checkpoints import Checkpoints
+from effnet_jax.runs.choice import scalar_name
 from effnet_jax.runs.embeddings import evaluate_embeddings
 from effnet_jax.runs.folder import Run
 from effnet_jax.runs.opening import FREE_SECTIONS
@@ -166,8 +168,9 @@ def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[Tr
         for name in names:
             ranking = stage.rank(variables, name, stage.selection_protocol).ranking
             ks = [k for k in {1, *config.eval.ks} if k <= ranking.gallery_size]
-            metrics |= {f"eval/{name}/acc@{k}": 100 * accuracy_at_k(ranking, k) for k in sorted(ks)}
-            metrics[f"eval/{name}/mrr"] = 100 * float(np.mean(reciprocal_rank(ranking.better, ranking.tied)))
+            named = functools.partial(scalar_name, name, drawn=experiment.splits[name].drawn)
+            metrics |= {named(f"acc@{k}"): 100 * accuracy_at_k(ranking, k) for k in sorted(ks)}
+            metrics[named("mrr")] = 100 * float(np.mean(reciprocal_rank(ranking.better, ranking.tied)))
         return metrics
 
     return measure

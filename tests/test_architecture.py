@@ -18,7 +18,7 @@ ROOMS = [
     ("config",),
     ("runtime", "storage"),
     ("presentation",),
-    ("models",),
+    ("models", "images"),
     ("config_rules", "blockwise"),
     ("config_reader", "losses"),
     ("data",),

@@ -10,8 +10,8 @@ import pytest
 from effnet_jax import Config, ConfigError, config, train
 from effnet_jax.config import TrainConfig, paper
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.data.augment import VIEWS
-from effnet_jax.data.preprocessing import SOURCE_SCALE
+from effnet_jax.images.augment import VIEWS
+from effnet_jax.images.preprocessing import SOURCE_SCALE
 from effnet_jax.models.attention import ATTENTION
 from effnet_jax.models.encoder import POOLING
 from effnet_jax.retrieval.evaluation import PROTOCOLS

@@ -47,8 +47,8 @@ def test_from_pytorch_and_back(tmp_path):
 
 def test_without_this_package(tmp_path):
     from effnet_jax.config import ModelConfig
-    from effnet_jax.data.preprocessing import Preprocessing
     from effnet_jax.encoders.artefacts import TrainedEncoder, export_encoders
+    from effnet_jax.images.preprocessing import Preprocessing
     from effnet_jax.models.effnet import make_functional
 
     config = ModelConfig(width=24, depth=1, heads=3, image_size=32, backbone="vit_tiny", shared_encoders=True)

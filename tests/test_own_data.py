@@ -32,7 +32,7 @@ def desk(tmp_path, monkeypatch):
     """The files that the page speaks of."""
     for second in write_pairs(tmp_path / "my_data", range(44), range(44, 56)).glob("*A/*_02.png"):
         second.unlink()  # they are copies of the first, which check-data would say
-    write_photos(tmp_path / "photos", range(60, 72))
+    write_photos(tmp_path / "photos", range(60, 104))
     (tmp_path / "drawings").mkdir()
     for seed in (60, 61):
         draw_pair(seed)[1].save(tmp_path / "drawings" / f"{seed}.png")

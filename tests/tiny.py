@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 from effnet_jax.config import Config, ModelConfig
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encoders import Encoders
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 
 MODEL = ModelConfig(

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from effnet_jax.data.builders import Builder, Counts
-from effnet_jax.data.decode import encode_png, plain_encoding
 from effnet_jax.data.folders import FolderSplit, PhotoFile, SketchFile, read_folder, split_by_photo
 from effnet_jax.data.problems import DataError
+from effnet_jax.images.decode import encode_png, plain_encoding
 from effnet_jax.runtime.progress import in_threads, track
 
 log = logging.getLogger(__name__)

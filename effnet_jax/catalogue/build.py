@@ -14,7 +14,7 @@ from effnet_jax.catalogue.layout import Manifest
 from effnet_jax.catalogue.owned import LOCK, check_place, generations, remove_if_nothing, remove_unused
 from effnet_jax.catalogue.parts import PartWriter
 from effnet_jax.catalogue.photo_sources import choose_sources, nothing_found, refuse_emptied
-from effnet_jax.catalogue.scan import PhotoPath, absolute, find_photos
+from effnet_jax.data.scan import PhotoPath, absolute, find_photos
 from effnet_jax.encoders.encoders import Encoders, read_encoders
 from effnet_jax.runtime.interrupt import Interrupt
 from effnet_jax.storage.files import held

@@ -15,8 +15,8 @@ from jaxtyping import Float16, Float32, Int, UInt8
 from effnet_jax.catalogue import layout, part_files
 from effnet_jax.catalogue.layout import Manifest, Table
 from effnet_jax.catalogue.picture import Picture, read_picture
-from effnet_jax.data.preprocessing import resize
 from effnet_jax.encoders.encoders import Encoders, read_encoders, read_fingerprint
+from effnet_jax.images.preprocessing import resize
 from effnet_jax.retrieval.top_k import BLOCK_ROWS, Blocks, top_k
 
 OK, MISSING, CHANGED = "ok", "missing", "changed"

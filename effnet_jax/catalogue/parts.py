@@ -12,10 +12,10 @@ import numpy as np
 from effnet_jax.catalogue import part_files
 from effnet_jax.catalogue.layout import PHOTO
 from effnet_jax.catalogue.picture import reason_of
-from effnet_jax.catalogue.scan import Found, PhotoPath
-from effnet_jax.data.decode import DecodeError, decode_rgb
-from effnet_jax.data.preprocessing import resize
+from effnet_jax.data.scan import Found, PhotoPath
 from effnet_jax.encoders.encoders import Encoders
+from effnet_jax.images.decode import DecodeError, decode_rgb
+from effnet_jax.images.preprocessing import resize
 from effnet_jax.presentation.page import thumbnail
 from effnet_jax.runtime.interrupt import Interrupt
 from effnet_jax.runtime.progress import in_threads, track

@@ -7,7 +7,7 @@ from typing import Any
 
 from effnet_jax.catalogue import layout, part_files
 from effnet_jax.catalogue.layout import Manifest
-from effnet_jax.catalogue.scan import Found, PhotoPath, absolute
+from effnet_jax.data.scan import Found, PhotoPath, absolute
 
 
 def choose_sources(folder: Path, manifest: Manifest | None, added: Sequence[Any], forget: Sequence[Any]) -> list[str]:

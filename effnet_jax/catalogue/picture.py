@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from effnet_jax.data.decode import DecodeError, decode_rgb, rgb_of_pillow
+from effnet_jax.images.decode import DecodeError, decode_rgb, rgb_of_pillow
 
 Picture = UInt8[np.ndarray, "_ _ 3"] | bytes | str | os.PathLike[str] | Image.Image
 
@@ -31,7 +31,7 @@ def read_picture(picture: Picture, *, clean: bool = False) -> UInt8[np.ndarray, 
     if not picture.size:
         raise ValueError(f"a picture without pixels cannot be searched with, its shape is {picture.shape}.")
     if clean:
-        from effnet_jax.data.clean_sketch import clean_sketch
+        from effnet_jax.images.clean_sketch import clean_sketch
 
         picture = clean_sketch(picture)
     return picture

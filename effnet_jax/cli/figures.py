@@ -56,7 +56,7 @@ def figures(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was drawn as JSON.")] = False,
 ) -> None:
     """Draw the figures of a run, as PNG and SVG, from its saved embeddings and ranks and its checkpoint."""
-    from effnet_jax.figures.draw import draw_figures
+    from effnet_jax.figures.all_figures import draw_figures
 
     drawn, notes = draw_figures(run, out=out, name=which, only=only or (), data_dir=data_dir, tfds_dir=tfds_dir)
     lines = [f"{figure.title}: {', '.join(map(str, figure.files))}" for figure in drawn]
@@ -73,7 +73,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print where the page is and what is in it as JSON.")] = False,
 ) -> None:
     """Draw all figures of a run and put them, with every number and how it was measured, into one HTML file."""
-    from effnet_jax.figures.draw import draw_figures
+    from effnet_jax.figures.all_figures import draw_figures
     from effnet_jax.figures.report_page import write_report
     from effnet_jax.runs.folder import Run
 

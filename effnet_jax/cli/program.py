@@ -11,7 +11,7 @@ from typing import Any
 import typer
 import typer.core
 
-from effnet_jax.cli import check_data, compare, convert, embed, export, export_index, figures, prepare, search
+from effnet_jax.cli import check_data, compare, convert, draw, embed, export, export_index, figures, prepare, search
 from effnet_jax.runtime.memory import out_of_memory
 
 
@@ -35,11 +35,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Check sketch-photo data, compare runs, convert weights, and search your own photos with a sketch.",
+    help="Check sketch-photo data, draw sketches from photos, compare runs, convert weights, and search your own "
+    "photos with a sketch.",
 )
 
 app.command("check-data", epilog=check_data.EPILOG)(check_data.check_data)
 app.command("prepare", epilog=prepare.EPILOG)(prepare.prepare)
+app.command("draw", epilog=draw.EPILOG)(draw.draw)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("embed", epilog=embed.EPILOG)(embed.embed)
 app.command("search", epilog=search.EPILOG)(search.search)

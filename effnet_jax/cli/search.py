@@ -50,7 +50,7 @@ def search(
     import numpy as np
 
     from effnet_jax.catalogue.catalogue import OK, Catalogue, describe
-    from effnet_jax.catalogue.scan import find_photos
+    from effnet_jax.data.scan import find_photos
 
     there = [path for path in sketches if path.expanduser().exists()]
     found = find_photos(there)
@@ -95,7 +95,7 @@ def _read(
     """Read sketches as the encoder sees them, each with its name and a preview; what cannot be read is listed."""
     from effnet_jax.catalogue.hits_page import preview_of
     from effnet_jax.catalogue.picture import read_picture, reason_of
-    from effnet_jax.data.decode import DecodeError
+    from effnet_jax.images.decode import DecodeError
 
     small, shown = [], []
     for path in paths:

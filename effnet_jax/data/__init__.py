@@ -1,1 +1,1 @@
-"""From files on disk to batches: folders, decoding, records by data set name, caching and augmentation."""
+"""From files on disk to batches: folders, records by data set name, photos alone, and caching."""

@@ -13,14 +13,16 @@ from jaxtyping import Int, Integer, UInt8
 
 from effnet_jax.config import CacheMode
 from effnet_jax.data import cache_files
-from effnet_jax.data.preprocessing import resize
 from effnet_jax.data.split import Split
+from effnet_jax.images.preprocessing import resize
 from effnet_jax.runtime import memory
 from effnet_jax.runtime.progress import in_threads, track
 
 Role = Literal["sketch", "photo"]
 ROLES: tuple[Role, ...] = get_args(Role)
+Sizes = Sequence[int] | Mapping[Role, Sequence[int]]  # edges, pixels; of sketches and photos alike, or by role
 MODES = get_args(CacheMode)
+CACHE_DIR = "~/.cache/effnet_jax"  # by default
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +72,14 @@ class ImageCache:
 
     Args:
         split: the sketches and photos.
-        sizes: edges, pixels.
+        sizes: edges of sketches and of photos, pixels.
         resample: "bilinear" or "bicubic".
         mode: where the pixels are: "ram", "disk", or "none" (decoded at each access).
         pixels: by role and size; empty where the mode is "none".
     """
 
     split: Split
-    sizes: tuple[int, ...]
+    sizes: Mapping[Role, tuple[int, ...]]
     resample: str
     mode: str
     pixels: Mapping[tuple[Role, int], UInt8[np.ndarray, "_ _ _ 3"]]
@@ -102,15 +104,27 @@ class ImageCache:
         decoded = [_decode(self.split, role, int(i)) for i in rows]
         return {size: np.stack([resize(image, size, self.resample) for image in decoded]) for size in sizes}
 
+    def take_pairs(
+        self, sketches: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], sizes: Mapping[Role, Sequence[int]]
+    ) -> dict[tuple[Role, int], UInt8[np.ndarray, "b _ _ 3"]]:
+        """Give sketches and their photos by role and size, the same in every epoch."""
+        del epochs
+        rows: dict[Role, np.ndarray] = {"sketch": sketches, "photo": self.split.photo_index[sketches]}
+        return {
+            (role, size): images for role in ROLES for size, images in self.take(role, rows[role], sizes[role]).items()
+        }
+
     def _rows(self, role: Role, size: int) -> ImageRows:
-        if size not in self.sizes:
-            raise ValueError(f"The cache has no images of {size} pixels, only of {self.sizes}; add it to its sizes")
+        if size not in self.sizes[role]:
+            raise ValueError(
+                f"The cache has no {role} images of {size} pixels, only of {self.sizes[role]}; add it to its sizes"
+            )
         return ImageRows(self.split, role, size, self.resample, self.pixels.get((role, size)))
 
 
 def cached_images(
     split: Split,
-    sizes: Sequence[int],
+    sizes: Sizes,
     resample: str = "bilinear",
     *,
     mode: str = "auto",
@@ -125,7 +139,7 @@ def cached_images(
 
     Args:
         split: the sketches and photos.
-        sizes: edges, pixels.
+        sizes: edges, pixels; of both, or by role, of which one may have none.
         resample: "bilinear" or "bicubic".
         mode: "ram"; "disk"; "none" (decode at each access); or "auto": ram if a quarter of the free memory is enough,
             else disk if half of the free space is, else none.
@@ -135,14 +149,16 @@ def cached_images(
         ValueError: an unknown mode, "disk" without a folder, or images that cannot be decoded, all of them by id.
         OSError: the disk is full or cannot be written.
     """
-    sizes = tuple(sorted(set(sizes)))
+    by_role = sizes if isinstance(sizes, Mapping) else dict.fromkeys(ROLES, sizes)
+    edges = {role: tuple(sorted(set(by_role[role]))) for role in ROLES}
+    wanted = [size for of_role in edges.values() for size in of_role]
     if mode not in MODES:
         raise ValueError(f"cache mode {mode!r} is not known; choose one of {', '.join(MODES)}")
-    if not sizes or sizes[0] < 1:
+    if not wanted or min(wanted) < 1:
         raise ValueError(f"sizes={sizes} needs at least one edge, in pixels above 0")
     if mode == "disk" and cache_dir is None:
         raise ValueError('cache mode "disk" needs cache_dir, the folder for its files')
-    shapes = {(role, size): (len(_ids(split, role)), size, size, 3) for role in ROLES for size in sizes}
+    shapes = {(role, size): (len(_ids(split, role)), size, size, 3) for role in ROLES for size in edges[role]}
     store = None
     if cache_dir is not None and mode in ("auto", "disk"):
         store = cache_files.Store(Path(cache_dir).expanduser(), f"{split.dataset}-{split.name}", split.sha256, resample)
@@ -157,7 +173,7 @@ def cached_images(
             array.flags.writeable = False
     elif mode == "disk" and store is not None:
         pixels = store.open_or_make(shapes, lambda missing: _fill(split, missing, resample))
-    return ImageCache(split, sizes, resample, mode, pixels)
+    return ImageCache(split, edges, resample, mode, pixels)
 
 
 def _choose_mode(shapes: Mapping[tuple[Role, int], tuple[int, ...]], store: cache_files.Store | None) -> str:

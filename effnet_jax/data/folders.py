@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from effnet_jax.data.decode import DecodeError, decode_rgb
 from effnet_jax.data.problems import DataError, Problems, shown_path
+from effnet_jax.images.decode import DecodeError, decode_rgb
 from effnet_jax.runtime.progress import in_threads, track
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

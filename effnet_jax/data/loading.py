@@ -9,23 +9,81 @@ from pathlib import Path
 
 import numpy as np
 
-from effnet_jax.config import Config, ConfigError
+from effnet_jax.config import PHOTOS, Config, ConfigError
 from effnet_jax.data import built
 from effnet_jax.data.builders import Builder, find_builder
+from effnet_jax.data.cache import CACHE_DIR
 from effnet_jax.data.problems import DataError
 from effnet_jax.data.split import Split
 
 log = logging.getLogger(__name__)
 
-MIN_VALIDATION_PHOTOS = 20
+MIN_HELD_OUT = 20  # photos
+ENOUGH_PHOTOS = 2 * MIN_HELD_OUT  # to train on photos alone
 
 
 def load_splits(config: Config) -> dict[str, Split]:
     """Load train and test, and hold out validation photos, with their sketches, from the training photos.
 
+    Photos without sketches are the split "unpaired". Without any sketch they are divided into train and test, whose
+    sketches are drawings.
+
     Raises:
         ConfigError: holding out leaves too few photos to train on.
+        DataError: no data, or data that cannot be used.
     """
+    data = config.data
+    if data.name == PHOTOS:
+        return _divide_photos(config)
+    splits = _load_pairs(config)
+    for name in ("validation", "test"):
+        if name in splits:
+            splits[name] = _measured(splits[name])
+    if data.unpaired_photos:
+        unpaired = _open_photos(config)
+        for other in splits.values():
+            unpaired = unpaired.without_photos_of(other)
+        splits["unpaired"] = unpaired
+    return splits
+
+
+def _measured(split: Split) -> Split:
+    """Leave drawings that stand among real sketches out of what figures are on, and say so."""
+    real = split.without_some_drawings()
+    if real is not split:
+        log.warning(
+            "%s %s: %d of its %d sketches are drawings made from photos, and are left out of its figures",
+            split.dataset, split.name, len(split.tags) - len(real.tags), len(split.tags),
+        )  # fmt: skip
+    return real
+
+
+def _open_photos(config: Config) -> Split:
+    from effnet_jax.data.photo_folder import open_photos  # only here, as it needs OpenCV
+
+    if not config.data.unpaired_photos:
+        raise ConfigError("data.name='photos' needs a folder of photos: --config.data.unpaired_photos=FOLDER")
+    return open_photos(config.data.unpaired_photos, config.pen, config.data.cache_dir or CACHE_DIR)
+
+
+def _divide_photos(config: Config) -> dict[str, Split]:
+    """Hold out photos, whose drawings show how training goes; they choose nothing."""
+    data, photos = config.data, _open_photos(config)
+    if len(photos.photo_ids) < ENOUGH_PHOTOS:
+        raise ConfigError(
+            f"data.unpaired_photos={data.unpaired_photos} has {len(photos.photo_ids)} photos that can be drawn; "
+            f"training on photos alone needs {ENOUGH_PHOTOS}, of which {MIN_HELD_OUT} are held out. Bring more photos "
+            "(of similar things will do), or draw some sketches yourself and take configs/folder.py."
+        )
+    count = max(MIN_HELD_OUT, round(data.validation_share * len(photos.photo_ids)))
+    held_out = set(np.random.default_rng(data.split_seed).permutation(sorted(photos.photo_ids))[:count].tolist())
+    return {
+        "train": photos.select_photos(set(photos.photo_ids) - held_out, "train"),
+        "test": photos.select_photos(held_out, "test"),
+    }
+
+
+def _load_pairs(config: Config) -> dict[str, Split]:
     data = config.data
     train, test = (
         load_split(
@@ -35,15 +93,15 @@ def load_splits(config: Config) -> dict[str, Split]:
     )
     if not data.validation_share:
         return {"train": train, "test": test}
-    drawn = sorted({train.photo_ids[j] for j in train.photo_index})  # photos that have a sketch
-    count = max(MIN_VALIDATION_PHOTOS, round(data.validation_share * len(drawn)))
-    if count > len(drawn) // 2:
+    sketched = sorted({train.photo_ids[j] for j in train.without_some_drawings().photo_index})
+    count = max(MIN_HELD_OUT, round(data.validation_share * len(sketched)))
+    if count > len(sketched) // 2:
         raise ConfigError(
             f"data.validation_share={data.validation_share} holds out {count} photos (at least "
-            f"{MIN_VALIDATION_PHOTOS}) of {len(drawn)}, more than half; hold out none with "
+            f"{MIN_HELD_OUT}) of {len(sketched)} with sketches, more than half; hold out none with "
             "--config.data.validation_share=0.0, or bring more photos."
         )
-    held_out = set(np.random.default_rng(data.split_seed).permutation(drawn)[:count].tolist())
+    held_out = set(np.random.default_rng(data.split_seed).permutation(sketched)[:count].tolist())
     return {
         "train": train.select_photos(set(train.photo_ids) - held_out, "train"),
         "validation": train.select_photos(held_out, "validation"),

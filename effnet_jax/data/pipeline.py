@@ -1,24 +1,46 @@
 """Batches of decoded images: the same rows in the same order for any number of hosts and workers and any first step."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from effnet_jax.data.cache import ROLES, ImageCache, ImageRows, Role
-from effnet_jax.data.preprocessing import source_size
+from effnet_jax.data.cache import ROLES, ImageRows, Role
 from effnet_jax.data.split import Split
+from effnet_jax.images.preprocessing import source_size
 
 AHEAD = 4  # batches that are made before they are asked for
 ENDLESS = 2**62  # pairs; grain counts batches of one pair over its own, longer, endless stream and overflows
 
 
+@runtime_checkable
+class PairImages(Protocol):
+    """The images of sketch-photo pairs by row: an `ImageCache`, or `Drawings`. Picklable and safe in threads."""
+
+    @property
+    def mode(self) -> str:
+        """Where the pixels are; "none": they are decoded at each access."""
+        ...
+
+    @property
+    def sizes(self) -> Mapping[Role, tuple[int, ...]]:
+        """Edges that there are, pixels."""
+        ...
+
+    def take_pairs(
+        self, sketches: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], sizes: Mapping[Role, tuple[int, ...]]
+    ) -> dict[tuple[Role, int], UInt8[np.ndarray, "b _ _ 3"]]:
+        """Give sketches and their photos, as an epoch shows them."""
+        ...
+
+
 def train_batches(
     split: Split,
-    cache: ImageCache,
+    images: PairImages,
     *,
     views: Sequence[str] | Mapping[str, Sequence[str]],
     batch_size: int,
@@ -28,16 +50,19 @@ def train_batches(
     host: int = 0,
     hosts: int = 1,
     workers: int = 0,
+    unpaired: tuple[Split, PairImages] | None = None,
+    unpaired_share: float = 0.5,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Give this host's rows of the global batches, without end.
 
-    Each epoch shows every sketch once, in a new order; batches run across epoch ends. Global batch t is made of the
+    Each epoch shows every sketch once, in a new order; batches run across epoch ends. Unpaired photos join as a second
+    stream with epochs of its own, in even turns with the first. Global batch t is made of the
     positions t * batch_size .. (t + 1) * batch_size - 1 of one endless stream, and host h has the h-th part of them, so
     resuming at a step needs no saved state, and neither hosts nor workers change what is seen.
 
     Args:
         split: the sketches and their photos.
-        cache: the images of this split, at the source sizes of the views.
+        images: of this split, at the source sizes of the views.
         views: names of the views, or by "sketch" and "photo": which source sizes each needs.
         batch_size: pairs in a global batch; a multiple of `hosts`, at most the number of sketches.
         seed: of the order, 0 .. 2**32 - 1.
@@ -46,6 +71,8 @@ def train_batches(
         host: this host, counted from 0.
         hosts: how many hosts share each batch.
         workers: processes that decode where nothing is cached; 0 takes threads. Cached images need none and get none.
+        unpaired: a split of drawings that joins, and its images; its photos are numbered behind the gallery.
+        unpaired_share: of the rows of a batch that are drawings, in (0, 1).
 
     Returns:
         Dicts of arrays that own their memory: `sketch_<size>` and `photo_<size>` uint8 (b, size, size, 3) for the sizes
@@ -55,26 +82,35 @@ def train_batches(
     Raises:
         ValueError: impossible arguments; all of them in one message.
     """
-    _check(split, batch_size, seed, start_step, host, hosts, workers)
+    sources = [(split, images)] if unpaired is None else [(split, images), unpaired]
+    shares = [1.0] if unpaired is None else [1 - unpaired_share, unpaired_share]
+    _check([source for source, _ in sources], shares, batch_size, seed, start_step, host, hosts, workers)
     if not isinstance(views, Mapping):
         views = dict.fromkeys(ROLES, views)
     sizes = {role: tuple(sorted({source_size(view, image_size) for view in views[role]})) for role in ROLES}
-    missing = sorted({size for needed in sizes.values() for size in needed} - set(cache.sizes))
-    if missing:
-        raise ValueError(f"the views {views} need images of {missing} pixels, but the cache has {cache.sizes}")
-    gather = _Gather(cache, np.asarray(split.photo_index, np.int32), sizes)
+    for source, held in sources:
+        missing = sorted({size for role in ROLES for size in set(sizes[role]) - set(held.sizes[role])})
+        if missing:
+            raise ValueError(f"the views {views} need images of {missing} pixels, but {source.name} has {held.sizes}")
     import grain
 
-    batches = (
-        grain.MapDataset.range(len(split.sketch_ids))
+    streams = [
+        grain.MapDataset.range(len(source.sketch_ids))
         .seed(seed)
         .shuffle()
         .repeat()
-        .map_with_index(_with_position)[start_step * batch_size : ENDLESS]
+        .map_with_index(_Row(number, len(source.sketch_ids)))
+        for number, (source, _) in enumerate(sources)
+    ]
+    stream = streams[0] if unpaired is None else grain.MapDataset.mix(streams, shares)
+    batches = (
+        stream.map_with_index(_with_position)[start_step * batch_size : ENDLESS]
         .batch(batch_size // hosts, batch_fn=np.asarray)[host::hosts]
-        .map(gather)
+        .map(_Gather(sources, sizes))
     )
-    return _iterate(batches, 0 if cache.mode != "none" else workers, decoding=cache.mode == "none")
+    decoding = any(held.mode == "none" for _, held in sources)
+    drawing = any(source.drawn for source, _ in sources)
+    return _iterate(batches, workers if decoding else 0, busy=decoding or drawing)
 
 
 def eval_batches(
@@ -108,42 +144,62 @@ def eval_batches(
         return filled, np.arange(batch * batch_size, (batch + 1) * batch_size) < len(images)
 
     decoding = isinstance(images, ImageRows) and images.pixels is None
-    return _iterate(grain.MapDataset.range(-(-len(images) // batch_size)).map(padded), workers=0, decoding=decoding)
+    return _iterate(grain.MapDataset.range(-(-len(images) // batch_size)).map(padded), workers=0, busy=decoding)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """Turn a sketch at its position in the stream of its source into a row (source, sketch, epoch)."""
+
+    source: int
+    sketches: int
+
+    def __call__(self, position: int, sketch: int) -> tuple[int, int, int]:
+        return self.source, sketch, position // self.sketches
 
 
 @dataclasses.dataclass(frozen=True)
 class _Gather:
-    """Turn rows (sketch, position) into a batch. Runs in threads and worker processes, so it must not need JAX."""
+    """Turn rows (source, sketch, epoch, position) into a batch. Runs in worker processes, so it must not need JAX."""
 
-    cache: ImageCache
-    photo_index: Int[np.ndarray, " s"]
+    sources: Sequence[tuple[Split, PairImages]]
     sizes: Mapping[Role, tuple[int, ...]]
 
-    def __call__(self, rows: Int[np.ndarray, "b 2"]) -> dict[str, np.ndarray]:
-        sketch, position = rows[:, 0].astype(np.int32), rows[:, 1]
+    def __call__(self, rows: Int[np.ndarray, "b 4"]) -> dict[str, np.ndarray]:
+        number, sketch, epoch, position = rows.T
         batch = {
-            "sketch_index": sketch,
-            "photo_index": self.photo_index[sketch],
+            "sketch_index": np.empty(len(rows), np.int32),
+            "photo_index": np.empty(len(rows), np.int32),
             "position": (position % 2**32).astype(np.uint32),
         }
-        indices: dict[Role, np.ndarray] = {"sketch": sketch, "photo": batch["photo_index"]}
-        for role, index in indices.items():
-            for size, images in self.cache.take(role, index, self.sizes[role]).items():
-                batch[f"{role}_{size}"] = images
+        sketches = photos = 0  # in the sources before
+        for i, (split, images) in enumerate(self.sources):
+            of_source = np.flatnonzero(number == i)
+            if len(of_source):
+                index = sketch[of_source]
+                batch["sketch_index"][of_source] = index + sketches
+                batch["photo_index"][of_source] = split.photo_index[index] + photos
+                for (role, size), taken in images.take_pairs(index, epoch[of_source], self.sizes).items():
+                    name = f"{role}_{size}"
+                    if len(of_source) == len(rows):
+                        batch[name] = taken
+                    else:
+                        batch.setdefault(name, np.empty((len(rows), *taken.shape[1:]), np.uint8))[of_source] = taken
+            sketches, photos = sketches + len(split.sketch_ids), photos + len(split.photo_ids)
         return batch
 
 
-def _with_position(position: int, row: int) -> tuple[int, int]:
-    return row, position
+def _with_position(position: int, row: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    return *row, position
 
 
-def _iterate(dataset: Any, workers: int, *, decoding: bool) -> Generator[Any, None, None]:
+def _iterate(dataset: Any, workers: int, *, busy: bool) -> Generator[Any, None, None]:
     """Make elements ahead of time, in threads or in processes, in their order."""
     import grain
     from absl import flags
 
     if not workers:
-        threads = min(8, os.cpu_count() or 1) if decoding else 2  # copying cached rows takes little
+        threads = min(8, os.cpu_count() or 1) if busy else 2  # copying cached rows takes little
         yield from dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=AHEAD))
         return
     if not flags.FLAGS.is_parsed():  # grain passes its flags on to the workers
@@ -155,8 +211,16 @@ def _iterate(dataset: Any, workers: int, *, decoding: bool) -> Generator[Any, No
         yield {name: np.array(rows) for name, rows in batch.items()}
 
 
-def _check(split: Split, batch_size: int, seed: int, start_step: int, host: int, hosts: int, workers: int) -> None:
-    sketches = len(split.sketch_ids)
+def _check(
+    splits: Sequence[Split],
+    shares: Sequence[float],
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    host: int,
+    hosts: int,
+    workers: int,
+) -> None:
     rules = [
         (hosts >= 1, f"hosts={hosts} must be above 0"),
         (0 <= host < hosts, f"host={host} must lie in 0..{hosts - 1}, as there are {hosts} hosts"),
@@ -165,10 +229,16 @@ def _check(split: Split, batch_size: int, seed: int, start_step: int, host: int,
             hosts < 1 or batch_size % hosts == 0,
             f"batch_size={batch_size} must be a multiple of the number of hosts, {hosts}",
         ),
-        (
-            batch_size <= sketches,
-            f"batch_size={batch_size} is larger than the {sketches} sketches of {split.dataset} {split.name}: a batch "
-            "would hold a sketch twice; take a smaller batch or more data",
+        (all(0 < share <= 1 for share in shares), f"unpaired_share={shares[-1]} must lie between 0 and 1"),
+        *(
+            (
+                math.ceil(share * batch_size) <= len(split.sketch_ids),
+                f"batch_size={batch_size} is larger than the {len(split.sketch_ids)} sketches of {split.dataset} "
+                f"{split.name}"
+                + (f" for its share of {share:g}" if share < 1 else "")
+                + ": a batch would hold a sketch twice; take a smaller batch or more data",
+            )
+            for split, share in zip(splits, shares, strict=True)
         ),
         (0 <= seed < 2**32, f"seed={seed} must lie in 0..2**32 - 1"),
         (start_step >= 0, f"start_step={start_step} must not be negative"),

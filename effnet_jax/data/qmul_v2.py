@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from effnet_jax.data.decode import decode_rgb, encode_png
 from effnet_jax.data.folders import FOLDERS
 from effnet_jax.data.problems import DataError
 from effnet_jax.data.qmul_archive import SPLITS, Files, QmulArchive, find_parts, open_archive, photo_of
+from effnet_jax.images.decode import decode_rgb, encode_png
 from effnet_jax.runtime.progress import in_threads, track
 from effnet_jax.storage.files import new_folder
 

@@ -1,15 +1,20 @@
 """One split of a data set: sketches, a gallery of photos, and which belongs to which."""
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.folders import hash_line, split_hash
 from effnet_jax.data.problems import DataError
+from effnet_jax.images.decode import decode_rgb
+
+log = logging.getLogger(__name__)
+
+DRAWN = "drawn"  # how the tags of pseudo sketches begin
 
 
 @runtime_checkable
@@ -65,6 +70,11 @@ class Split:
             + [hash_line("photo", *file) for file in zip(self.photo_ids, self.photo_sha256, strict=True)]
         )
 
+    @property
+    def drawn(self) -> bool:
+        """Whether every sketch is a drawing made from its photo, not by a person."""
+        return bool(self.tags) and all(tag.startswith(DRAWN) for tag in self.tags)
+
     def sketch(self, i: int) -> UInt8[np.ndarray, "h w 3"]:
         """Decode sketch `i`."""
         return decode_rgb(self.files.sketch(int(self.sketch_rows[i])))
@@ -89,16 +99,41 @@ class Split:
             raise DataError(f"{self.dataset} {self.name} has no photos named {', '.join(unknown)}")
         photos = [j for j, photo_id in enumerate(self.photo_ids) if photo_id in wanted]
         new_row = {j: row for row, j in enumerate(photos)}
-        sketches = [i for i, j in enumerate(self.photo_index.tolist()) if j in new_row]
+        kept = self._select_sketches([i for i, j in enumerate(self.photo_index.tolist()) if j in new_row])
         return replace(
-            self,
+            kept,
             name=name,
-            sketch_ids=tuple(self.sketch_ids[i] for i in sketches),
-            tags=tuple(self.tags[i] for i in sketches),
             photo_ids=tuple(self.photo_ids[j] for j in photos),
-            photo_index=np.array([new_row[int(self.photo_index[i])] for i in sketches], np.int32),
-            sketch_sha256=tuple(self.sketch_sha256[i] for i in sketches),
+            photo_index=np.array([new_row[int(j)] for j in kept.photo_index], np.int32),
             photo_sha256=tuple(self.photo_sha256[j] for j in photos),
-            sketch_rows=self.sketch_rows[sketches],
             photo_rows=self.photo_rows[photos],
         )
+
+    def _select_sketches(self, rows: Sequence[int]) -> "Split":
+        """Keep these sketches, and the whole gallery."""
+        return replace(
+            self,
+            sketch_ids=tuple(self.sketch_ids[i] for i in rows),
+            tags=tuple(self.tags[i] for i in rows),
+            photo_index=self.photo_index[rows],
+            sketch_sha256=tuple(self.sketch_sha256[i] for i in rows),
+            sketch_rows=self.sketch_rows[rows],
+        )
+
+    def without_some_drawings(self) -> "Split":
+        """The sub-split of real sketches, where there are some among drawings: a figure is on one or the other."""
+        real = [i for i, tag in enumerate(self.tags) if not tag.startswith(DRAWN)]
+        return self._select_sketches(real) if 0 < len(real) < len(self.tags) else self
+
+    def without_photos_of(self, other: "Split") -> "Split":
+        """The sub-split without photos whose very files are in another split, such as a test set; says which."""
+        theirs = set(other.photo_sha256)
+        shared = [name for name, sha256 in zip(self.photo_ids, self.photo_sha256, strict=True) if sha256 in theirs]
+        if not shared:
+            return self
+        listed = ", ".join(shared[:10]) + (f" and {len(shared) - 10} more" if len(shared) > 10 else "")
+        log.warning(
+            "%d photos of %s are also %s photos of %s, and are left out: %s",
+            len(shared), self.dataset, other.name, other.dataset, listed,
+        )  # fmt: skip
+        return self.select_photos(set(self.photo_ids) - set(shared), self.name)

@@ -3,12 +3,12 @@
 import os
 from pathlib import Path
 
-from effnet_jax.data.decode import plain_encoding
 from effnet_jax.data.folders import FOLDERS
 from effnet_jax.data.problems import DataError
 from effnet_jax.doctor.examine import Examination
 from effnet_jax.doctor.listing import SKETCH
 from effnet_jax.doctor.repair import Fate, plan_repairs
+from effnet_jax.images.decode import plain_encoding
 from effnet_jax.runtime.progress import in_threads, track
 from effnet_jax.storage.files import new_folder, write_json
 

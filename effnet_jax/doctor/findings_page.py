@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from effnet_jax.data.decode import DecodeError, decode_rgb
 from effnet_jax.doctor.console import summary
 from effnet_jax.doctor.examine import Examination
 from effnet_jax.doctor.findings import KINDS, Finding
 from effnet_jax.doctor.listing import DataFile
+from effnet_jax.images.decode import DecodeError, decode_rgb
 from effnet_jax.presentation import page
 from effnet_jax.presentation.page import escape, inline, table, thumbnail
 

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from effnet_jax.data.decode import DecodeError, PictureFormat, decode_and_inspect
 from effnet_jax.doctor.findings import Finding
 from effnet_jax.doctor.listing import PHOTO, SKETCH, DataFile
+from effnet_jax.images.decode import DecodeError, PictureFormat, decode_and_inspect
 
 HUGE, TINY = 4096, 64  # pixels on a side
 VIEW = 64  # pixels on a side of the views that are compared

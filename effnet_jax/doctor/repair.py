@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
-from effnet_jax.data.decode import FORMATS
 from effnet_jax.data.folders import FOLDERS, split_sketch_name
 from effnet_jax.data.problems import DataError
 from effnet_jax.doctor.examine import Examination, examine
@@ -20,6 +19,7 @@ from effnet_jax.doctor.leakage import tags_are_people
 from effnet_jax.doctor.listing import PHOTO, SKETCH, DataFile, Listing
 from effnet_jax.doctor.name_faults import INVISIBLE
 from effnet_jax.doctor.pictures import SUFFIXES
+from effnet_jax.images.decode import FORMATS
 
 _UNUSABLE = ("unreadable", "empty", "not an image", "damaged", "too large", "blank")
 _STORED_ODDLY = ("transparent", "rotated", "animated", "unusual colours")

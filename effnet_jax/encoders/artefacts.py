@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encode_program import make_encode
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.encoders.onnx_file import write_onnx
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.runtime.versions import versions
 from effnet_jax.storage.files import replacing, write_json
 from effnet_jax.weights.errors import WeightsError

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Float32, UInt8
 from effnet_jax.config import ModelConfig
 from effnet_jax.data.cache import ImageRows
 from effnet_jax.data.pipeline import eval_batches
-from effnet_jax.data.preprocessing import Preprocessing, normalise
+from effnet_jax.images.preprocessing import Preprocessing, normalise
 from effnet_jax.models.effnet import make_encoder
 from effnet_jax.models.encoder import Encoding
 from effnet_jax.runtime.sharding import batch_sharded, gathered, put_batch, replicated

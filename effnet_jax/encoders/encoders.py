@@ -20,8 +20,8 @@ from jaxtyping import Float16, Float32, UInt8
 
 from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encode_program import EncodeProgram, encoder_of
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.trees import flatten, nest
 from effnet_jax.retrieval.scores import unit_rows
 from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated

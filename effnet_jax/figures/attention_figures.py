@@ -6,11 +6,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from effnet_jax.data.preprocessing import normalise, resize
 from effnet_jax.figures.attention_distance import draw_attention_distance, pixel_distance, token_distance
 from effnet_jax.figures.attention_maps import make_attention_maps
 from effnet_jax.figures.attention_overlay import draw_attention, patch_attention
 from effnet_jax.figures.drawn import Drawn, FigureSource
+from effnet_jax.images.preprocessing import normalise, resize
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.alignment.alignment_objective import init_variables

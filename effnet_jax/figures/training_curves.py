@@ -39,6 +39,14 @@ def read_scalars(path: str | os.PathLike[str]) -> Series:
     return {name: (np.array(steps), np.array(values)) for name, (steps, values) in found.items()}
 
 
+_HELD_OUT = {
+    "validation": "accuracy on held-out photos",
+    "drawn_validation": "accuracy on held-out photos, drawings",
+    "test": "accuracy on the test set",
+    "drawn_test": "accuracy on the test set, drawings",
+}
+
+
 def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subtitle: str = "") -> list[Path]:
     """Draw the loss with its terms beside the accuracies on held-out photos, and gradient norm and speed below.
 
@@ -52,9 +60,9 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
     terms = {n: s for n, s in train.items() if n in ("loss", "multi", "inter") or n.startswith("intra")}
     terms = dict(sorted(terms.items(), key=lambda item: item[0] != "loss"))
     measured = {split: {n.removeprefix("eval/"): s for n, s in scalars.items() if n.startswith(f"eval/{split}/")}
-                for split in ("validation", "test")}  # fmt: skip
+                for split in _HELD_OUT}  # fmt: skip
     panels = [("loss and its terms", "", terms)]
-    for split, title in (("validation", "accuracy on held-out photos"), ("test", "accuracy on the test set")):
+    for split, title in _HELD_OUT.items():
         panels += [(title, "%", measured[split])] if measured[split] else []
     names = {"gradient_norm": ("gradient norm", ""), "pairs_per_s": ("speed", "pairs per second"),
              "temperature": ("temperature", "")}  # fmt: skip
@@ -66,7 +74,8 @@ def draw_training_curves(stem: str | os.PathLike[str], scalars: Series, *, subti
             for i, (name, (steps, values)) in enumerate(series.items()):
                 look = i % len(SERIES)
                 every, size = max(1, len(steps) // 6), 4 + 1.2 * (len(series) - 1 - i)  # the one below peeks out
-                label = name.replace("validation/", "").replace("mrr", "MRR").replace("acc", "Acc")
+                label = name.removeprefix("drawn_").removeprefix("validation/")
+                label = label.replace("mrr", "MRR").replace("acc", "Acc")
                 axis.plot(steps, values, color=SERIES[look], linestyle=DASHES[look], label=label, linewidth=1.8,
                           marker=MARKERS[look] if len(series) > 1 else None, markersize=size,
                           markevery=(i * every // len(series), every), zorder=2 + i / 100)  # fmt: skip

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 
 from effnet_jax.config import ModelConfig, TrsmConfig
-from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encoders import NO_EFFECT, Encoders, PairModule, read_model_config
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.runs.saved import STATE, read_about, read_tree

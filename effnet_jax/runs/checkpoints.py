@@ -13,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as preserve
 
-from effnet_jax.runs.choice import LAST, MEASURES, Choice
+from effnet_jax.runs.choice import LAST, Choice, measured_by
 from effnet_jax.runs.saved import ABOUT, STATE, CheckpointError, dotted, read_saved_metrics
 from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime.hosts import all_hosts, is_first, only_first, say_to_all
@@ -52,15 +52,14 @@ class Checkpoints:
         self._damaged: set[int] = set()
         policies: list[preserve.PreservationPolicy] = [preserve.LatestN(keep)]
         policies += [
-            preserve.BestN(get_metric_fn=_metric(MEASURES[rule]), n=1, keep_checkpoints_without_metrics=False)
-            for rule in best_by
+            preserve.BestN(get_metric_fn=_metric(rule), n=1, keep_checkpoints_without_metrics=False) for rule in best_by
         ]
         self._manager = ocp.CheckpointManager(
             self._directory,
             item_handlers={STATE: ocp.StandardCheckpointHandler(), ABOUT: ocp.JsonCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=preserve.AnyPreservationPolicy(policies),
-                best_fn=_metric(MEASURES[best_by[0]] if best_by else "none"),
+                best_fn=_metric(best_by[0]) if best_by else lambda metrics: float("-inf"),
                 enable_async_checkpointing=True,
                 cleanup_tmp_directories=clean,
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._list_files),
@@ -278,5 +277,9 @@ def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
     return {name: getattr(state, name) for name in names}
 
 
-def _metric(name: str) -> Any:
-    return lambda metrics: metrics.get(name, float("-inf"))
+def _metric(rule: str) -> Any:
+    def metric(metrics: Mapping[str, float]) -> float:
+        value = measured_by(rule, metrics)
+        return float("-inf") if value is None else value
+
+    return metric

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 LAST, ON_VALIDATION, ON_TEST, STEP = "last", "best_on_validation", "best_on_test", "step"
 BEST = "best"  # best on validation; the last where no photos were held out
-MEASURES = {ON_VALIDATION: "eval/validation/mrr", ON_TEST: "eval/test/acc@1"}  # saved with each checkpoint; higher wins
+MEASURED = {ON_VALIDATION: ("validation", "mrr"), ON_TEST: ("test", "acc@1")}  # split and measure; higher wins
 RULES = (BEST, LAST, ON_VALIDATION, ON_TEST)
 WORDS = {
     LAST: "last",
@@ -13,6 +13,17 @@ WORDS = {
     ON_TEST: "best on test (optimistic)",
     STEP: "given by its step",
 }
+
+
+def scalar_name(split: str, measure: str, *, drawn: bool = False) -> str:
+    """Name what was measured on a split while training; figures on drawings never pass for those on sketches."""
+    return f"eval/{'drawn_' if drawn else ''}{split}/{measure}"
+
+
+def measured_by(rule: str, metrics: Mapping[str, float]) -> float | None:
+    """Give the measure by which a rule compares checkpoints; None where it was not measured."""
+    names = (scalar_name(*MEASURED[rule], drawn=drawn) for drawn in (False, True))
+    return next((metrics[name] for name in names if name in metrics), None)
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class Choice:
             return [step for step in steps if step == self.step]
         if rule == LAST:
             return sorted(steps, reverse=True)
-        measured = {step: metrics_of(step).get(MEASURES[rule]) for step in steps}
+        measured = {step: measured_by(rule, metrics_of(step)) for step in steps}
         scored = sorted(((value, step) for step, value in measured.items() if value is not None), reverse=True)
         return [step for _, step in scored]  # of equal ones the later
 

@@ -15,7 +15,8 @@ from effnet_jax.storage.files import held, write_json
 # These say where and how, not what: a run may be resumed with others. The split hash guards the data itself.
 FREE_SECTIONS = ("log", "parallel")
 FREE_FIELDS = (
-    "data.dir", "data.tfds_dir", "data.cache", "data.cache_dir", "data.workers", "model.attention", "model.remat",
+    "data.dir", "data.unpaired_photos", "data.tfds_dir", "data.cache", "data.cache_dir", "data.workers",
+    "model.attention", "model.remat",
     "loss.block_pairs", "trsm.cache_tokens", "train.micro_batch_size", "train.checkpoint_every_steps",
     "train.keep_checkpoints", "train.log_every_steps",
 )  # fmt: skip

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 
 from effnet_jax.data.pipeline import train_batches
-from effnet_jax.data.preprocessing import source_size
 from effnet_jax.experiment import Experiment
+from effnet_jax.images.preprocessing import source_size
 
 
 def image_batches(
@@ -24,9 +24,13 @@ def image_batches(
     config = experiment.config
     size = config.model.image_size
     sizes = {source_size(view, size) for names in views.values() for view in names}
+    sources = {
+        name: (experiment.splits[name], experiment.training_images(name, tuple(sorted(sizes or {size}))))
+        for name in ("train", "unpaired")
+        if name in experiment.splits
+    }
     return train_batches(
-        experiment.splits["train"],
-        experiment.images("train", tuple(sizes or {size})),
+        *sources["train"],
         views=views,
         batch_size=config.train.batch_size,
         seed=config.train.seed,
@@ -35,4 +39,6 @@ def image_batches(
         host=jax.process_index(),
         hosts=jax.process_count(),
         workers=config.data.workers or os.cpu_count() or 1,
+        unpaired=sources.get("unpaired"),
+        unpaired_share=config.data.unpaired_share,
     )

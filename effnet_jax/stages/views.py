@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from jaxtyping import Array, Float, Key
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, UInt8
 
 from effnet_jax.config import AugmentConfig
-from effnet_jax.data.augment import augment, row_keys, source_size
-from effnet_jax.data.preprocessing import Preprocessing
-from effnet_jax.stages.draws import IN_ENCODER, VIEW
+from effnet_jax.images.augment import augment, row_keys, source_size
+from effnet_jax.images.preprocessing import Preprocessing
+from effnet_jax.stages.draws import IN_ENCODER, PAIR, VIEW
 from effnet_jax.training.step import Batch
 
 MakeViews = Callable[[str, Batch, Key[Array, ""], Sequence[int]], list[Float[Array, "b h w 3"]]]
@@ -22,10 +24,15 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
 
     def views(domain: str, batch: Batch, key: Key[Array, ""], wanted: Sequence[int]) -> list[Float[Array, "b h w 3"]]:
         names = getattr(config, f"{domain}_views")
+
+        def source(view: str) -> UInt8[Array, "b h w 3"]:
+            images = batch[f"{domain}_{source_size(view, preprocessing.image_size)}"]
+            return _mirror_pairs(images, batch, key, config.mirror_pairs) if config.mirror_pairs else images
+
         return [
             augment(
                 names[i],
-                batch[f"{domain}_{source_size(names[i], preprocessing.image_size)}"],
+                source(names[i]),
                 row_keys(key, batch["position"], VIEW[domain, i]),
                 preprocessing,
                 config,
@@ -34,6 +41,14 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
         ]
 
     return views
+
+
+def _mirror_pairs(
+    images: UInt8[Array, "b h w 3"], batch: Batch, key: Key[Array, ""], probability: float
+) -> UInt8[Array, "b h w 3"]:
+    """Mirror some rows, the same ones for sketches and photos: a pair stays a pair."""
+    mirrored = jax.vmap(lambda k: jax.random.bernoulli(k, probability))(row_keys(key, batch["position"], PAIR))
+    return jnp.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
 
 
 def encoder_keys(domain: str, batch: Batch, key: Key[Array, ""], wanted: Sequence[int]) -> list[Key[Array, "b"]]:

@@ -4,7 +4,7 @@ import dataclasses
 import logging
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.trees import Tree, depths_of, flatten, shapes_of
 from effnet_jax.weights.errors import WeightsError, refusing
 from effnet_jax.weights.lay import lay

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from effnet_jax.config import ModelConfig, TrsmConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_encoder, make_recycling
 from effnet_jax.models.encoder import Encoder
 from effnet_jax.models.layers import dense_init

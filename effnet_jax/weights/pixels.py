@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from effnet_jax.data.preprocessing import FILTERS, Preprocessing
+from effnet_jax.images.preprocessing import FILTERS, Preprocessing
 from effnet_jax.models.presets import BACKBONES
 from effnet_jax.weights.errors import shown
 from effnet_jax.weights.recognise import Recognised

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.presets import BACKBONES
 from effnet_jax.models.trees import Tree, depths_of, flatten
 from effnet_jax.storage.files import replacing

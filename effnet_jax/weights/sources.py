@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.presets import BACKBONES, preset_of
 from effnet_jax.weights.architecture import agrees, architecture, config_of
 from effnet_jax.weights.encoder_weights import EncoderWeights

@@ -16,7 +16,7 @@ from tiny import draw_pair, tiny_encoders, write_photos
 from effnet_jax.catalogue import build, layout, owned, part_files, parts
 from effnet_jax.catalogue.build import build_catalogue
 from effnet_jax.catalogue.catalogue import Catalogue
-from effnet_jax.data.preprocessing import resize
+from effnet_jax.images.preprocessing import resize
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from effnet_jax.catalogue.catalogue import CHANGED, MISSING, OK, Catalogue, desc
 from effnet_jax.catalogue.hits_page import preview_of, write_hits
 from effnet_jax.catalogue.picture import read_picture
 from effnet_jax.catalogue.vectors import export_catalogue
-from effnet_jax.data.decode import DecodeError
-from effnet_jax.data.preprocessing import resize
 from effnet_jax.encoders.encoders import MODEL
+from effnet_jax.images.decode import DecodeError
+from effnet_jax.images.preprocessing import resize
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from tiny import draw_pair, tiny_encoders, write_photos
 from effnet_jax.catalogue.build import build_catalogue
 from effnet_jax.catalogue.catalogue import Catalogue
 from effnet_jax.config import TrsmConfig
-from effnet_jax.data.preprocessing import resize
 from effnet_jax.encoders.encoders import PairModule, read_encoders
+from effnet_jax.images.preprocessing import resize
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from effnet_jax.catalogue.catalogue import Catalogue
-from effnet_jax.figures.draw import FIGURES
+from effnet_jax.figures.all_figures import FIGURES
 from effnet_jax.figures.evaluated import read_evaluated
 
 
@@ -130,7 +130,7 @@ def test_export_index(command, index, tmp_path):
 
 
 def test_report_as_json(command, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("effnet_jax.figures.draw.FIGURES", {"accuracy": FIGURES["accuracy"]})
+    monkeypatch.setattr("effnet_jax.figures.all_figures.FIGURES", {"accuracy": FIGURES["accuracy"]})
     run = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
     status, out, err = command("report", run, "--json")
     said = json.loads(out)

@@ -6,8 +6,8 @@ import threading
 
 import numpy as np
 
-from effnet_jax.data.decode import encode_png
 from effnet_jax.data.split import Split
+from effnet_jax.images.decode import encode_png
 
 
 @dataclasses.dataclass

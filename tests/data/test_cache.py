@@ -13,7 +13,7 @@ from fake_split import CountingFiles, fake_split
 
 from effnet_jax.data import cache_files
 from effnet_jax.data.cache import cached_images
-from effnet_jax.data.preprocessing import resize
+from effnet_jax.images.preprocessing import resize
 from effnet_jax.runtime import memory
 
 SIZES = (8, 12)
@@ -136,7 +136,7 @@ def test_impossible_requests_are_refused(arguments, message):
 
 
 def test_a_size_that_is_not_cached_is_refused():
-    with pytest.raises(ValueError, match=r"no images of 9 pixels, only of \(8,\)"):
+    with pytest.raises(ValueError, match=r"no photo images of 9 pixels, only of \(8,\)"):
         cached_images(fake_split(), (8,), mode="ram").photos(9)
 
 

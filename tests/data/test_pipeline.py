@@ -149,7 +149,7 @@ def test_batches_own_their_memory(split, cache):
     (dict(seed=2**32), "seed=4294967296"),
     (dict(workers=-1), "workers=-1"),
     (dict(views=("a9",)), "'a9' is not known"),
-    (dict(image_size=20), r"need images of \[20, 24\] pixels, but the cache has \(10, 12\)"),
+    (dict(image_size=20), r"need images of \[20, 24\] pixels, but train has .*\(10, 12\)"),
 ])  # fmt: skip
 def test_impossible_requests_are_refused_before_the_first_batch(split, cache, options, message):
     arguments = dict(views=("a0", "a1"), batch_size=4, seed=3, image_size=SIZE) | options

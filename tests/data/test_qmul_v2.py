@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.folders import read_folder
 from effnet_jax.data.problems import DataError
 from effnet_jax.data.qmul_archive import find_parts, open_archive
 from effnet_jax.data.qmul_v2 import prepare_qmul_v2
+from effnet_jax.images.decode import decode_rgb
 
 TRAIN, TEST = ("2490312525", "29028744_v1", "9910-02-carbon"), ("100", "1135045020")
 

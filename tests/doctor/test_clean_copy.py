@@ -9,13 +9,13 @@ import corpus
 import pytest
 from PIL import Image
 
-from effnet_jax.data.decode import decode_rgb
 from effnet_jax.data.folders import read_folder
 from effnet_jax.data.problems import DataError
 from effnet_jax.doctor import examine, list_folder
 from effnet_jax.doctor.clean_copy import CHANGES, write_clean_copy
 from effnet_jax.doctor.listing import list_splits
 from effnet_jax.doctor.repair import plan_repairs
+from effnet_jax.images.decode import decode_rgb
 
 
 def contents(root: Path) -> dict[str, str]:

@@ -13,8 +13,8 @@ import pytest
 from tiny import drawn
 
 from effnet_jax.config import Config, ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.artefacts import TrainedEncoder, export_encoders, one_by_one
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runs.checkpoints import Checkpoints
 from effnet_jax.runs.folder import trained_encoders

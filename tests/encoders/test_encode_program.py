@@ -10,11 +10,11 @@ import pytest
 from tiny import MODEL, drawn, tiny_encoders
 
 from effnet_jax.config import AugmentConfig
-from effnet_jax.data.preprocessing import Preprocessing, normalise
 from effnet_jax.encoders import encode_program as module
 from effnet_jax.encoders.encode_program import EncodeProgram, encoder_of
 from effnet_jax.encoders.evaluator import embed_split
 from effnet_jax.encoders.tokens import encode_split
+from effnet_jax.images.preprocessing import Preprocessing, normalise
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runtime.sharding import make_mesh, put_batch
 from effnet_jax.stages.draws import ANCHOR, AUGMENTED

@@ -14,10 +14,10 @@ from tiny import write_pairs
 
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.figures.accuracy_curve import accuracy_curve
+from effnet_jax.figures.all_figures import FIGURES, _stems, draw_figures
 from effnet_jax.figures.attention_distance import layer_statistics, pixel_distance, token_distance
 from effnet_jax.figures.attention_figures import _start
 from effnet_jax.figures.attention_overlay import patch_attention
-from effnet_jax.figures.draw import FIGURES, _stems, draw_figures
 from effnet_jax.figures.drawn import FigureSource
 from effnet_jax.figures.evaluated import read_evaluated
 from effnet_jax.figures.report_page import write_report

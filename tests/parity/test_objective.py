@@ -10,7 +10,7 @@ from recipe import fill, image
 
 from effnet_jax import Preprocessing, alignment_loss, make_functional
 from effnet_jax.config import AugmentConfig, Config, LossConfig, ModelConfig, OptimConfig
-from effnet_jax.data.preprocessing import source_size
+from effnet_jax.images.preprocessing import source_size
 from effnet_jax.losses import TERMS
 from effnet_jax.stages.alignment.alignment_objective import make_alignment_objective
 from effnet_jax.training.optim import make_optimizer

@@ -8,8 +8,8 @@ from goldens import encoder_params, load, under
 
 from effnet_jax import Preprocessing, accuracy_at_k, make_functional, rank_gallery
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.decode import decode_rgb
-from effnet_jax.data.preprocessing import normalise, resize
+from effnet_jax.images.decode import decode_rgb
+from effnet_jax.images.preprocessing import normalise, resize
 from effnet_jax.losses import unit_norm
 
 ARRAYS, META = load("get_acc")

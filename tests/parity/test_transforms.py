@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from effnet_jax.data.preprocessing import Preprocessing, normalise, resize
-from effnet_jax.data.rotation import rotate_and_crop
+from effnet_jax.images.preprocessing import Preprocessing, normalise, resize
+from effnet_jax.images.rotation import rotate_and_crop
 
 GOLDENS = Path(__file__).parent / "goldens"
 FULL = os.environ.get("EFFNET_GOLDENS")  # a folder with the full recordings

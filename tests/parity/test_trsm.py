@@ -10,8 +10,8 @@ from recipe import fill, tokens
 
 from effnet_jax import make_functional
 from effnet_jax.config import Config, LossConfig, ModelConfig, OptimConfig, TrsmConfig
-from effnet_jax.data.decode import decode_rgb
-from effnet_jax.data.preprocessing import Preprocessing, normalise, resize
+from effnet_jax.images.decode import decode_rgb
+from effnet_jax.images.preprocessing import Preprocessing, normalise, resize
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
 from effnet_jax.retrieval.ranking import rank_scores
 from effnet_jax.stages.trsm.published_protocol import paired_scores

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from effnet_jax.runs.checkpoints import CheckpointError, Checkpoints
-from effnet_jax.runs.choice import MEASURES, ON_TEST, ON_VALIDATION
+from effnet_jax.runs.choice import MEASURED, ON_TEST, ON_VALIDATION, scalar_name
 from effnet_jax.runs.saved import abstract, read_tree
 from effnet_jax.runs.state import TrainState
 from effnet_jax.runtime.sharding import make_mesh, replicated
@@ -18,7 +18,7 @@ from effnet_jax.runtime.sharding import make_mesh, replicated
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-MRR = MEASURES[ON_VALIDATION]
+MRR = scalar_name(*MEASURED[ON_VALIDATION])
 
 
 def best(checkpoints):

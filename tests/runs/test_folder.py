@@ -19,7 +19,7 @@ def test_the_encoders_are_those_that_were_evaluated(trained):
         wanted, ids = file["photo_embeddings"], file["photo_ids"]
     from PIL import Image
 
-    from effnet_jax.data.preprocessing import resize
+    from effnet_jax.images.preprocessing import resize
 
     images = [np.array(Image.open(trained.parent / "data" / "testB" / f"{i}.png").convert("RGB")) for i in ids]
     got = encoders.embed_photos(np.stack([resize(image, 32) for image in images]))

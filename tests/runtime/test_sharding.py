@@ -11,7 +11,7 @@ import sys
 import jax, numpy as np
 jax.config.update("jax_default_matmul_precision", "float32")
 from effnet_jax.config import AugmentConfig, Config, LossConfig, ModelConfig, OptimConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runtime.sharding import check_divisible, make_mesh, put, put_batch
 from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective

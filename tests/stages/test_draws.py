@@ -1,11 +1,11 @@
 """No two draws of a row share a key."""
 
-from effnet_jax.stages.draws import ANCHOR, AUGMENTED, DOMAINS, IN_ENCODER, IN_TRSM, VIEW
+from effnet_jax.stages.draws import ANCHOR, AUGMENTED, DOMAINS, IN_ENCODER, IN_TRSM, PAIR, VIEW
 
 
 def test_every_number_stands_for_one_thing():
-    numbers = [*VIEW.values(), *IN_ENCODER.values(), *IN_TRSM.values()]
-    assert len(numbers) == len(set(numbers)) == 10
+    numbers = [*VIEW.values(), *IN_ENCODER.values(), *IN_TRSM.values(), PAIR]
+    assert len(numbers) == len(set(numbers)) == 11
 
 
 def test_stage_one_draws_what_it_always_drew():

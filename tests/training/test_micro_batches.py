@@ -112,7 +112,7 @@ import dataclasses
 import jax, numpy as np
 jax.config.update("jax_default_matmul_precision", "float32")
 from effnet_jax.config import Config, ModelConfig, OptimConfig, TrainConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runtime.sharding import make_mesh, put, put_batch, replicated
 from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective

@@ -15,7 +15,7 @@ from recipe import fill, image
 from safetensors.numpy import save, save_file
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trees import shapes_of
 from effnet_jax.weights.encoder_weights import encoder_tree

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from effnet_jax import ViT
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.trees import shapes_of
 from effnet_jax.weights.load import WeightsError, find_weights, load_encoder, load_encoders
 from effnet_jax.weights.names.vit_names import timm_vit

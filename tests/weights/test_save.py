@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.presets import BACKBONES
 from effnet_jax.models.trees import shapes_of
 from effnet_jax.weights.architecture import architecture

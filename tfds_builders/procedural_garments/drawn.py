@@ -15,8 +15,8 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
-from effnet_jax.data.decode import encode_png
 from effnet_jax.data.folders import FolderSplit, PhotoFile, SketchFile
+from effnet_jax.images.decode import encode_png
 from effnet_jax.runtime.progress import track
 from tfds_builders.procedural_garments.garments import GarmentSet, split_plan
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from effnet_jax.config import Config, LossConfig
-from effnet_jax.data.preprocessing import Preprocessing
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.losses import alignment_loss
 from effnet_jax.models.effnet import FunctionalEffNet
 from effnet_jax.models.presets import HAS_BATCH_NORMS

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from effnet_jax.config import Config, ConfigError
+from effnet_jax.data.split import Split
 from effnet_jax.encoders.encode_program import Params
 from effnet_jax.experiment import Experiment
 from effnet_jax.runs.checkpoints import Checkpoints
@@ -21,7 +22,7 @@ from effnet_jax.storage.integrity import refuse_damaged, write_listing
 # How the encoders compute may differ; what they are, and what they saw, may not.
 FREE = {
     "model": ("weights", "dtype", "precision", "attention", "remat"),
-    "data": ("dir", "tfds_dir", "cache", "cache_dir", "workers"),
+    "data": ("dir", "unpaired_photos", "unpaired_share", "tfds_dir", "cache", "cache_dir", "workers"),
 }
 
 
@@ -70,8 +71,13 @@ def _wanted(experiment: Experiment) -> dict[str, Any]:
         section: {k: v for k, v in dataclasses.asdict(getattr(config, section)).items() if k not in free}
         for section, free in FREE.items()
     }
-    splits = {name: split.sha256 for name, split in experiment.splits.items()}
+    splits = {name: split.sha256 for name, split in _paired(experiment).items()}
     return json.loads(json.dumps({"init_from": config.init_from, **sections, "splits": splits}))
+
+
+def _paired(experiment: Experiment) -> dict[str, Split]:
+    """The splits of both stages; photos without sketches may join either, as none is in a test or validation split."""
+    return {name: split for name, split in experiment.splits.items() if name != "unpaired"}
 
 
 def _filled(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +121,7 @@ def _check(source: Run, theirs: Config, experiment: Experiment) -> None:
             for name in new
             if name not in free and old[name] != new[name]
         ]
-    for name, split in experiment.splits.items():
+    for name, split in _paired(experiment).items():
         if name not in source.splits or source.splits[name].sha256 != split.sha256:
             problems.append(f"the {name} split has other pictures than there")
     if problems:

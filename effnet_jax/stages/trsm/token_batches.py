@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Float32, Key
 
 from effnet_jax.config import AugmentConfig
-from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encode_program import EncodeProgram, encoder_of
 from effnet_jax.encoders.tokens import EncodedTokens
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.runtime.sharding import batch_sharded, put_batch, replicated
 from effnet_jax.stages.draws import ANCHOR, AUGMENTED
 from effnet_jax.stages.views import make_views

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt32
 
 from effnet_jax.config import Config, LossConfig
-from effnet_jax.data.augment import row_keys
+from effnet_jax.images.augment import row_keys
 from effnet_jax.losses import info_nce, pair_cross_entropy, unit_norm, weighted_total
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM, PairEncoding
 from effnet_jax.runs.state import Variables

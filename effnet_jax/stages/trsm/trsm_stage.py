@@ -111,13 +111,17 @@ class TrsmStage(Stage):
     @cached_property
     def _train_tokens(self) -> tuple[Held, dict[str, tuple[int, ...]]]:
         """Tokens of the anchors that are held, and which views of a domain each step has to encode."""
-        held, wanted = {}, {}
         names = view_names(self.config.augment, dict.fromkeys(DOMAINS, (ANCHOR,)))
-        for domain, rows in zip(DOMAINS, self.tokens("train"), strict=True):
-            fixed = names[domain] == ("a0",) and rows.held is not None
-            held |= {domain: rows} if fixed else {}
-            wanted[domain] = (() if fixed else (ANCHOR,)) + ((AUGMENTED,) if uses_augmented_view(self.config) else ())
-        return held, wanted
+        fixed = [domain for domain in DOMAINS if names[domain] == ("a0",) and self._are_fixed(domain)]
+        rows = dict(zip(DOMAINS, self.tokens("train"), strict=True)) if fixed else {}
+        held = {domain: rows[domain] for domain in fixed if rows[domain].held is not None}
+        augmented = (AUGMENTED,) if uses_augmented_view(self.config) else ()
+        return held, {domain: (() if domain in held else (ANCHOR,)) + augmented for domain in DOMAINS}
+
+    def _are_fixed(self, domain: str) -> bool:
+        """Tell whether the pictures of a domain are the same in every epoch, and are all of the training split."""
+        drawn = domain == "sketch" and self.experiment.draws("train")
+        return not (drawn or "unpaired" in self.experiment.splits or self.config.augment.mirror_pairs)
 
 
 def shorten(ranking: Ranking, top: int = TOP) -> Ranking:

@@ -6,9 +6,9 @@ from typing import cast
 import pytest
 
 from effnet_jax.config import Config, EvalConfig, ModelConfig
-from effnet_jax.data.preprocessing import Preprocessing
 from effnet_jax.encoders.encode_program import EncodeProgram
 from effnet_jax.experiment import Experiment
+from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.alignment.alignment_stage import AlignmentStage

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from effnet_jax.data.decode import decode_rgb
+from effnet_jax.images.decode import decode_rgb
 from tfds_builders.procedural_garments import drawn
 from tfds_builders.procedural_garments.garments import GENERATOR_SHA256, split_plan
 

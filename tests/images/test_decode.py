@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from effnet_jax.data import decode
-from effnet_jax.data.decode import DecodeError, decode_rgb, encode_png, plain_encoding
+from effnet_jax.images import decode
+from effnet_jax.images.decode import DecodeError, decode_rgb, encode_png, plain_encoding
 
 
 def encoded(image, file_format="PNG", **options):

@@ -3,7 +3,7 @@ import os
 import pytest
 from tiny import write_photos
 
-from effnet_jax.catalogue.scan import find_photos
+from effnet_jax.data.scan import find_photos
 
 
 def names(found):

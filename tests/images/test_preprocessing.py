@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from effnet_jax.data.preprocessing import Preprocessing, normalise, resize, source_size
+from effnet_jax.images.preprocessing import Preprocessing, normalise, resize, source_size
 
 HALF = Preprocessing(image_size=96, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), resample="bicubic")
 
@@ -71,7 +71,7 @@ def test_normalise_is_the_same_in_numpy_and_under_jit():
 
 def test_what_workers_import_does_not_import_jax():
     code = (
-        "import sys, effnet_jax.data.pipeline, effnet_jax.data.cache, effnet_jax.data.preprocessing\n"
+        "import sys, effnet_jax.data.pipeline, effnet_jax.data.cache, effnet_jax.images.preprocessing\n"
         "bad = {'jax', 'tensorflow', 'torch', 'tensorflow_datasets', 'grain'} & set(sys.modules)\n"
         "sys.exit(f'imported {bad}' if bad else 0)"
     )

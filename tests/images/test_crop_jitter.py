@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from effnet_jax.data.crop_jitter import draw_box, draw_jitter, jitter_colours, resized_crop
+from effnet_jax.images.crop_jitter import draw_box, draw_jitter, jitter_colours, resized_crop
 
 GREY_LEVEL = 1 / 255
 

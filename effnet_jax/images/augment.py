@@ -10,9 +10,9 @@ import jax
 from jaxtyping import Array, Float32, Key, UInt8, UInt32
 
 from effnet_jax.config import AugmentConfig
-from effnet_jax.data import crop_jitter
-from effnet_jax.data.preprocessing import Preprocessing, normalise, source_size, standardise
-from effnet_jax.data.rotation import rotate_and_crop
+from effnet_jax.images import crop_jitter
+from effnet_jax.images.preprocessing import Preprocessing, normalise, source_size, standardise
+from effnet_jax.images.rotation import rotate_and_crop
 
 __all__ = ["VIEWS", "augment", "row_keys", "source_size"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from effnet_jax.data.rotation import rotate_and_crop
+from effnet_jax.images.rotation import rotate_and_crop
 
 rotate = jax.jit(rotate_and_crop, static_argnums=(3, 4))
 SAME_PIXELS = 0.999

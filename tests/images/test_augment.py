@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from effnet_jax.config import AugmentConfig
-from effnet_jax.data.augment import VIEWS, augment, row_keys, source_size
-from effnet_jax.data.preprocessing import Preprocessing, normalise
+from effnet_jax.images.augment import VIEWS, augment, row_keys, source_size
+from effnet_jax.images.preprocessing import Preprocessing, normalise
 
 SIZE = 20
 SMALL = Preprocessing(image_size=SIZE)

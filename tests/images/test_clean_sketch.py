@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from effnet_jax.data.clean_sketch import clean_sketch
+from effnet_jax.images.clean_sketch import clean_sketch
 
 
 def drawing(size=(200, 160), width=3, ink=(0, 0, 0)):

@@ -1,0 +1,55 @@
+"""Photos with pseudo sketches that are drawn anew in each epoch, as training takes them. No JAX."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from effnet_jax.config import PenConfig
+from effnet_jax.data.cache import ImageCache, Role
+from effnet_jax.data.photo_folder import photo_seed
+from effnet_jax.images.preprocessing import resize
+from effnet_jax.images.pseudo_sketch import CANVAS, draw_sketch
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawings:
+    """The photos of a split, drawn when they are asked for; stands where an `ImageCache` does in training.
+
+    Args:
+        photos: resized photos, the canvas among their sizes.
+        pen: draws the sketches.
+        seed: of the run; together with photo and epoch it decides a drawing.
+    """
+
+    photos: ImageCache
+    pen: PenConfig
+    seed: int
+
+    @property
+    def mode(self) -> str:
+        """Where the pixels of the photos are."""
+        return self.photos.mode
+
+    @property
+    def sizes(self) -> Mapping[Role, tuple[int, ...]]:
+        """Edges of sketches (any that photos have) and of photos, pixels."""
+        return dict.fromkeys(("sketch", "photo"), self.photos.sizes["photo"])
+
+    def take_pairs(
+        self, sketches: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], sizes: Mapping[Role, tuple[int, ...]]
+    ) -> dict[tuple[Role, int], UInt8[np.ndarray, "b _ _ 3"]]:
+        """Give photos, and a drawing of each for an epoch, at the wanted sizes."""
+        wanted = (*sizes["photo"], CANVAS) if sizes["sketch"] else sizes["photo"]
+        photos = self.photos.take("photo", sketches, wanted)
+        taken: dict[tuple[Role, int], np.ndarray] = {("photo", size): photos[size] for size in sizes["photo"]}
+        if sizes["sketch"]:
+            seeds = [photo_seed(self.photos.split.photo_sha256[i]) for i in sketches]
+            drawn = [
+                draw_sketch(photo, self.pen, (1 + self.seed, photo_id, epoch))  # 0 stands for the fixed drawings
+                for photo, photo_id, epoch in zip(photos[CANVAS], seeds, epochs.tolist(), strict=True)
+            ]
+            for size in sizes["sketch"]:
+                taken["sketch", size] = np.stack([resize(image, size, self.photos.resample) for image in drawn])
+        return taken
