@@ -233,7 +233,7 @@ class LogConfig:
 class Config:
     """A whole experiment. The defaults are the paper's recipe on Clothes-V1."""
 
-    init_from: str = ""  # folder of the stage-1 run whose encoders stage 2 freezes
+    init_from: str = ""  # a run, or what export wrote: stage 1 starts from its encoders, stage 2 freezes them
     data: DataConfig = DataConfig()
     pen: PenConfig = PenConfig()
     augment: AugmentConfig = AugmentConfig()

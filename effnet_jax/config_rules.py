@@ -83,9 +83,11 @@ def impossible(config: Config) -> list[str]:
          f"TRSM reads the CLS token, which model.pooling={model.pooling} does not train; train stage 1 with cls"),
         (not trsm.enabled or preset is None or preset.pooling == "cls",
          f"TRSM needs a CLS token and patch tokens, which {model.backbone} does not have; take a vit_* backbone"),
-        (trsm.enabled == bool(config.init_from),
-         "stage 2 (trsm.enabled) needs init_from, the folder of the stage-1 run: --config.init_from=runs/..."
-         if trsm.enabled else f"init_from={config.init_from!r} is for stage 2; take a *_trsm.py configuration"),
+        (config.init_from or not trsm.enabled,
+         "stage 2 (trsm.enabled) needs init_from, the folder of the stage-1 run: --config.init_from=runs/..."),
+        (trsm.enabled or not config.init_from or model.weights in ("auto", "none"),
+         f"init_from={config.init_from!r} and model.weights={model.weights!r} both say where to start; give one of "
+         "them: --config.model.weights=none, or --config.init_from="),
         (len(evaluation.protocols) > 0, f"eval.protocols=() must name some of {', '.join(get_args(EvalProtocol))}"),
         (trsm.enabled or tuple(evaluation.protocols) == ("encoder",),
          f"eval.protocols={evaluation.protocols}: without TRSM there is only the protocol encoder"),

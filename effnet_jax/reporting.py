@@ -31,12 +31,13 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
     chosen = choose(experiment, checkpoints)
     if not chosen:
         raise ConfigError(f"{experiment.run.folder} has no checkpoint yet; train it first with --mode=train.")
+    start = experiment.run.start.all_notes if experiment.run.start else ()
     evaluations = []
     for step, rules in chosen.items():
         variables = gathered(checkpoints.restore(step, stage.state).variables, experiment.mesh)
         for protocol in config.eval.protocols:
             ranked = stage.rank(variables, "test", protocol)
-            summary, reverse = measure_split(ranked, split, config.eval)
+            summary, reverse = measure_split(ranked._replace(notes=(*ranked.notes, *start)), split, config.eval)
             evaluation = Evaluation(
                 summary=summary,
                 dataset=config.data.name,

@@ -125,8 +125,10 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
         ) as writer,
         profiled(step, config.log.profile_steps, start, experiment.run.profile) as profiled_step,
     ):
-        if config.log.progress and (sentence := describe_attention(config.model)):
-            writer.say(sentence)
+        if config.log.progress:
+            said = [experiment.run.start.sentence] if experiment.run.start else []
+            for sentence in filter(None, (*said, describe_attention(config.model))):
+                writer.say(sentence)
         return fit(
             state,
             stage.batches(start, draw_key),

@@ -17,7 +17,7 @@ COMMANDS = [
     for block in re.findall(
         r"^```bash\n(.*?)^```$", (ROOT / "docs" / "own-data.md").read_text(), re.MULTILINE | re.DOTALL
     )
-    for line in block.splitlines()
+    for line in block.replace("\\\n", "").splitlines()
 ]
 SIZES = ("backbone", "weights", "image_size", "width", "depth", "heads")
 SMALL = {  # what makes the training of the page a matter of seconds
@@ -66,7 +66,7 @@ def test_every_command_of_the_page_runs(desk, monkeypatch, capsys):
         except SystemExit as stopped:
             assert not stopped.code, f"{line}: {capsys.readouterr().err}"
         said[arguments[0]] = capsys.readouterr().out
-    assert set(said) == {"check-data", "report", "embed", "search", "export-index"}
-    assert "12 photos; 12 added" in said["embed"]
+    assert set(said) == {"draw", "check-data", "report", "embed", "search", "export-index"}
+    assert "44 photos; 44 added" in said["embed"]
     for made in ("faults.html", "found.html", "vectors.npz", "runs/mine/report.html", "index/index.json"):
         assert (desk / made).stat().st_size > 0

@@ -8,7 +8,7 @@ import typer
 from effnet_jax.cli.outputs import print_result
 
 if TYPE_CHECKING:
-    from effnet_jax.doctor.listing import Listing
+    from effnet_jax.doctor.listing import DataFile, Listing
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -17,6 +17,8 @@ effnet-jax check-data my_data --html report.html
 effnet-jax check-data qmul_shoe_v2
 
 effnet-jax check-data my_data --fix my_data_clean
+
+effnet-jax check-data my_data --against photos/
 
 effnet-jax check-data my_data --json > findings.json
 
@@ -33,6 +35,12 @@ def check_data(
     ] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with thumbnails.")] = None,
     fix: Annotated[Path | None, typer.Option(metavar="DIR", help="Write a cleaned copy; DIR is new or empty.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|DATASET", help="Photos that are trained on before or beside: are test photos among them?"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     every_note: Annotated[bool, typer.Option("--all", help="List every note, not the first of each kind.")] = False,
     tfds_dir: Annotated[str | None, typer.Option(metavar="DIR", help="Where built data sets are kept.")] = None,
@@ -55,7 +63,8 @@ def check_data(
     published = published_counts(dataset or named_after)
     if dataset and published is None:
         raise DataError(f"there are no published counts for --dataset={dataset}")
-    examination = examine(listing, published)
+    elsewhere = () if against is None else _photos_of(against, tfds_dir)
+    examination = examine(listing, published, elsewhere=elsewhere)
     report = examination.report
     result = report.to_dict()
     if not as_json:
@@ -64,7 +73,7 @@ def check_data(
         write_page(html, examination)
     if fix is not None:
         fates = write_clean_copy(examination, fix)
-        report = examine(list_folder(fix)).report
+        report = examine(list_folder(fix), elsewhere=elsewhere).report
         result["copy"] = report.to_dict()
         if not as_json:
             print(f"\n{fix}: {describe_copy(fates)}; cleaned.json there says why")
@@ -72,6 +81,19 @@ def check_data(
     print_result(result, (), as_json=as_json)
     if report.faults:
         raise typer.Exit(1)
+
+
+def _photos_of(target: str, tfds_dir: str | None) -> "tuple[DataFile, ...]":
+    """The training photos of a data set, or all photos of a folder that is none."""
+    from dataclasses import replace
+
+    from effnet_jax.doctor.elsewhere import list_photos
+    from effnet_jax.doctor.listing import PHOTO
+
+    if Path(target).is_dir() and not (Path(target) / "trainB").is_dir():
+        return list_photos(Path(target))
+    listing = _find(target, tfds_dir)
+    return tuple(replace(file, name=f"{listing.root}/{file.name}") for file in listing.part("train", PHOTO))
 
 
 def _find(target: str, tfds_dir: str | None) -> "Listing":

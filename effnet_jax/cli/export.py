@@ -36,12 +36,13 @@ def export(
     --config.model.weights.
     """
     from effnet_jax.encoders.artefacts import export_encoders, one_by_one
+    from effnet_jax.encoders.exported import ABOUT
     from effnet_jax.runs.folder import trained_encoders
 
     encoders = trained_encoders(workdir, checkpoint)
     each = one_by_one(encoders)
     names = [f"{encoder.name}.{suffix}" for encoder in each for suffix in formats]
-    check_outputs([out / name for name in (*names, "about.json")], overwrite=overwrite)
+    check_outputs([out / name for name in (*names, ABOUT)], overwrite=overwrite)
     whole = export_encoders(each, out, formats=formats, about=encoders.origin)
     lines = [f"step {whole['step']} ({whole['selection']}) of {whole['run']}, to {out}:"]
     for name, entry in whole["files"].items():

@@ -35,7 +35,7 @@ def check_identical(looks: Sequence[Look]) -> list[Finding]:
     """Group the pictures whose pixels are identical; blank ones are left to their own finding."""
     groups: dict[bytes, list[Look]] = defaultdict(list)
     for look in looks:
-        if look.readable and not _is_blank(look):
+        if look.readable and not is_blank(look):
             groups[look.pixels].append(look)
     return [finding for group in groups.values() if len(group) > 1 for finding in _identical(group)]
 
@@ -60,7 +60,7 @@ def _identical(group: list[Look]) -> Iterator[Finding]:
 
 def check_alike(looks: Sequence[Look]) -> list[Finding]:
     """Find the pairs of photos that are nearly the same, without those whose pixels are identical."""
-    photos = [(look, look.views) for look in looks if look.views is not None and not _is_blank(look)]
+    photos = [(look, look.views) for look in looks if look.views is not None and not is_blank(look)]
     if not photos:
         return []
     findings = []
@@ -68,18 +68,23 @@ def check_alike(looks: Sequence[Look]) -> list[Finding]:
         a, b = photos[i][0], photos[j][0]
         if a.pixels != b.pixels:
             kind = "alike" if a.file.split == b.file.split else "alike in both splits"
-            detail = f"{100 * cosine:.0f} % alike" + (f", {how}" if how else "")
-            findings.append(Finding(kind, _names([a.file, b.file]), detail))
+            findings.append(Finding(kind, _names([a.file, b.file]), describe_alike(how, cosine)))
     return findings
 
 
-def alike_pairs(views: UInt8[np.ndarray, "n 2 v v"]) -> list[tuple[int, int, str, float]]:
+def describe_alike(how: str, cosine: float) -> str:
+    """Say how alike two photos are, and what else differs."""
+    return f"{100 * cosine:.0f} % alike" + (f", {how}" if how else "")
+
+
+def alike_pairs(views: UInt8[np.ndarray, "n 2 v v"], *, between: int = 0) -> list[tuple[int, int, str, float]]:
     """Pairs of photos that are nearly the same.
 
     All pairs are compared in a random projection, and those that may pass in full: memory stays that of a block.
 
     Args:
         views: of each photo, grey, see `Look.views`.
+        between: only pairs of one of the first so many photos and one of the others; 0: all pairs.
 
     Returns:
         Rows i < j, what else differs ("mirrored", "margin differs" or both), and the cosine.
@@ -92,7 +97,7 @@ def alike_pairs(views: UInt8[np.ndarray, "n 2 v v"]) -> list[tuple[int, int, str
     plain = [_projected(views[:, view], projection) for view in (0, 1)]
     for how, (view, mirror) in _VIEWS.items():
         others = _projected(views[:, view, :, ::-1], projection) if mirror else plain[view]
-        for i, j in _candidates(plain[view], others):
+        for i, j in _candidates(plain[view], others, between):
             second = views[j : j + 1, view, :, ::-1] if mirror else views[j : j + 1, view]
             cosine = float(edge_directions(views[i : i + 1, view])[0] @ edge_directions(second)[0])
             if cosine >= ALIKE and cosine > best.get((i, j), (0.0, ""))[0] + 1e-6:
@@ -117,12 +122,12 @@ def _projected(views: np.ndarray, projection: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _candidates(first: np.ndarray, second: np.ndarray) -> Iterator[tuple[int, int]]:
-    for k in range(0, len(first), _BLOCK):
+def _candidates(first: np.ndarray, second: np.ndarray, between: int) -> Iterator[tuple[int, int]]:
+    for k in range(0, between or len(first), _BLOCK):
         for m in range(k, len(second), _BLOCK):
             rows, columns = np.nonzero(first[k : k + _BLOCK] @ second[m : m + _BLOCK].T >= ALIKE - _SLACK)
             for i, j in zip((rows + k).tolist(), (columns + m).tolist(), strict=True):
-                if i < j:
+                if i < between <= j or (not between and i < j):
                     yield i, j
 
 
@@ -130,5 +135,6 @@ def _names(files: Iterable[DataFile]) -> tuple[str, ...]:
     return tuple(sorted(file.name for file in files))
 
 
-def _is_blank(look: Look) -> bool:
+def is_blank(look: Look) -> bool:
+    """Tell whether a picture is of one colour, which has a finding of its own."""
     return any(finding.kind == "blank" for finding in look.findings)

@@ -33,12 +33,16 @@ _FAULTS = {
     "same sketch twice": "sketches of one photo with identical pixels: keep one",
     "same sketch of two photos": "sketch with identical pixels for different photos: "
     "find out which photo was drawn, keep that one",
+    "test photo elsewhere": "test photo with identical pixels among the photos of --against: "
+    "do not train on those, or take it out of the test",
     "photo as sketch": "sketch and photo with identical pixels: replace the sketch by a drawing",
 }
 _NOTES = {
     "known variant": "counts of a known variant of the set: say so beside every result",
     "alike in both splits": "photo that is nearly the same in training and test: "
     "look at them; take the training photo out if they are one",
+    "alike elsewhere": "test photo that is nearly the same as one of --against: "
+    "look at them; do not train on that one if they are one",
     "alike": "photos of one split that are nearly the same: look at them; keep one if they are one",
     "id in both splits": "photo id used in training and test: "
     "if it names the same object, take it out of the training part",

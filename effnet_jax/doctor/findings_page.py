@@ -32,7 +32,7 @@ figcaption, .detail, .more, .frame { font-size: 12px; overflow-wrap: anywhere; }
 def write_page(path: str | os.PathLike[str], examination: Examination) -> None:
     """Write the page, whole or not at all."""
     report = examination.report
-    files = {file.name: file for file in examination.listing.files}
+    files = {file.name: file for file in (*examination.listing.files, *examination.elsewhere)}
     name = Path(report.root).name or report.root
     held = f" held against {report.dataset}" if report.dataset else ""
     counts = [(split, *numbers) for split, numbers in report.counts.items()]

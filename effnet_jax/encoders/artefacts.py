@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, UInt8
 from effnet_jax.config import ModelConfig
 from effnet_jax.encoders.encode_program import make_encode
 from effnet_jax.encoders.encoders import Encoders
+from effnet_jax.encoders.exported import ABOUT
 from effnet_jax.encoders.onnx_file import write_onnx
 from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.runtime.versions import versions
@@ -116,7 +117,7 @@ def export_encoders(
             off = write_onnx(path, encoder.embed, size, encoder.config.backbone, tolerance=TOLERANCE)
             files[path.name] = _describe(path, encoder) | {"off_by_at_most": off}
     whole = {**(about or {}), "files": files, "versions": versions()["packages"]}
-    write_json(folder / "about.json", whole)
+    write_json(folder / ABOUT, whole)
     return whole
 
 

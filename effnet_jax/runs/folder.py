@@ -1,5 +1,6 @@
 """The folder of a run: what lies in it under which name. No other file knows these names."""
 
+import logging
 import os
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +13,20 @@ from effnet_jax.runs.checkpoint_reader import read_checkpoint
 from effnet_jax.runs.choice import ON_TEST, ON_VALIDATION, RULES, STEP, WORDS, Choice
 from effnet_jax.runs.results import Ranks, SavedEmbeddings, read_embeddings, read_json, read_metrics, read_ranks
 from effnet_jax.runs.saved import STATE, read_saved_metrics
+from effnet_jax.runs.start import Start
+from effnet_jax.storage.files import write_json
+
+log = logging.getLogger(__name__)
 
 _NEEDS = {
     ON_TEST: "the test set; train it with --config.eval.best_on_test",
     ON_VALIDATION: "held-out photos; train it with --config.data.validation_share=0.1",
 }
+
+
+def short_hash(sha256: str) -> str:
+    """Give enough of a file's hash to know it among millions of others."""
+    return sha256[:16]
 
 
 class SplitRecord(NamedTuple):
@@ -26,6 +36,7 @@ class SplitRecord(NamedTuple):
     sketches: int
     photos: int
     photo_ids: tuple[str, ...]
+    photo_sha256: tuple[str, ...] = ()  # as `short_hash` gives them; none in older runs
 
 
 class Saved(NamedTuple):
@@ -61,6 +72,7 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
         self.frozen_encoders = self.folder / "encoders"  # of stage 2
         self.frozen_record = self.folder / "encoders.json"  # where those come from; written last
+        self.start_file = self.folder / "start.json"  # where the encoders come from, where init_from names some
         self.lock_file = self.folder / ".training"
         self.figures = self.folder / "figures"
         self.page = self.folder / "report.html"
@@ -120,11 +132,37 @@ class Run:
         """
         try:
             return {
-                name: SplitRecord(split["sha256"], split["sketches"], split["photos"], tuple(split["photo_ids"]))
+                name: SplitRecord(
+                    split["sha256"],
+                    split["sketches"],
+                    split["photos"],
+                    tuple(split["photo_ids"]),
+                    tuple(split.get("photo_sha256", ())),
+                )
                 for name, split in read_json(self.splits_file).items()
             }
         except (KeyError, TypeError) as error:
             raise ValueError(f"{self.splits_file} is damaged: it lacks {error}") from error
+
+    @property
+    def start(self) -> Start | None:
+        """Where the encoders come from; None where nothing was written down.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        if not self.start_file.exists():
+            return None
+        try:
+            return Start.read(read_json(self.start_file))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{self.start_file} is damaged: {error}") from error
+
+    def write_start(self, start: Start) -> None:
+        """Write down where the encoders come from, and warn of what the figures suffer from."""
+        write_json(self.start_file, start._asdict())
+        for note in start.notes:
+            log.warning("%s", note)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

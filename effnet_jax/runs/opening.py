@@ -7,7 +7,7 @@ from typing import Any
 
 from effnet_jax.config import Config, ConfigError
 from effnet_jax.config_reader import from_mapping
-from effnet_jax.runs.folder import Run
+from effnet_jax.runs.folder import Run, short_hash
 from effnet_jax.runs.results import read_json
 from effnet_jax.runtime.versions import versions
 from effnet_jax.storage.files import held, write_json
@@ -95,6 +95,8 @@ def open_run(run: Run, config: Config, *, free_sections: tuple[str, ...] = FREE_
             )
         return
     run.folder.mkdir(parents=True, exist_ok=True)
+    if not config.init_from:
+        run.start_file.unlink(missing_ok=True)  # of an earlier start
     write_json(run.versions_file, versions())
     write_json(run.config_file, ours)
 
@@ -115,6 +117,7 @@ def record_splits(run: Run, splits: Mapping[str, Any]) -> None:
             "sketches": len(split.sketch_ids),
             "photos": len(split.photo_ids),
             "photo_ids": list(split.photo_ids),
+            "photo_sha256": [short_hash(sha256) for sha256 in split.photo_sha256],
         }
         for name, split in splits.items()
     }

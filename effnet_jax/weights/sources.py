@@ -17,6 +17,7 @@ from effnet_jax.weights.files.contents import SIDES, read_contents
 from effnet_jax.weights.pixels import told_heads, usual_pixels
 from effnet_jax.weights.recognise import recognise
 
+STORED = "stored in the file"  # how the preprocessing of our files is known
 OWN = "effnet_jax"  # entry of a .safetensors file's metadata that our files have
 PAPER_PIXELS = Preprocessing()  # the authors feed [0, 1] at 224
 MAX_FILES = 20  # of a folder
@@ -122,4 +123,4 @@ def _own(tensors: dict[str, np.ndarray], text: str, path: Path) -> EncoderWeight
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path}: its metadata of effnet_jax are damaged ({shown(error)}).") from error
     agrees(config, found, str(path))
-    return EncoderWeights(about["domain"], found, config, pixels, "stored in the file", str(path))
+    return EncoderWeights(about["domain"], found, config, pixels, STORED, str(path))

@@ -13,8 +13,9 @@ from effnet_jax.config import ModelConfig
 from effnet_jax.encoders.evaluator import embed_split
 from effnet_jax.experiment import Experiment
 from effnet_jax.retrieval.ranking import rank_gallery
+from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders
 from effnet_jax.runs.state import Variables
-from effnet_jax.runtime.hosts import check_same, first_then_rest
+from effnet_jax.runtime.hosts import check_same, first_then_rest, only_first
 from effnet_jax.runtime.sharding import gathered, put
 from effnet_jax.stages.alignment.alignment_flops import step_flops
 from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective, wanted_views
@@ -40,7 +41,9 @@ class AlignmentStage(Stage):
         return init_variables(self.experiment.model, self.config, key)
 
     def pretrained(self, fresh: Variables) -> Variables:
-        """Lay in the weights that `model.weights` names."""
+        """Lay in the encoders that `init_from` names, or the weights that `model.weights` names."""
+        if self.config.init_from:
+            return started_variables(self.experiment, fresh)
         return pretrained_variables(self.config.model, self.experiment.mesh, fresh)
 
     def batches(self, start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
@@ -86,8 +89,27 @@ def pretrained_variables(config: ModelConfig, mesh: Mesh, fresh: Variables) -> V
         return fresh
     model, stats = jax.device_get(gathered((fresh.params["model"], fresh.batch_stats), mesh))
     loaded = first_then_rest("loading model.weights", lambda: load_encoders(config, model, stats))
+    return _lay_in(fresh, "model.weights", loaded)
+
+
+def started_variables(experiment: Experiment, fresh: Variables) -> Variables:
+    """Give fresh variables the encoders and heads that `init_from` names, and write down where they come from.
+
+    Raises:
+        ConfigError: there are none, or they are others than the configuration asks for.
+    """
+    config = experiment.config
+    encoders = first_then_rest("reading init_from", lambda: starting_encoders(config.init_from))
+    refuse_misfits(encoders, config)
+    start = describe_start(encoders.origin, config.init_from, experiment.splits)
+    only_first("writing where the run starts", lambda: experiment.run.write_start(start))
+    return _lay_in(fresh, "init_from", (encoders.params, encoders.batch_stats or fresh.batch_stats))
+
+
+def _lay_in(fresh: Variables, what: str, loaded: tuple[Any, Any]) -> Variables:
+    """Replace the encoders and their statistics by what every host has loaded; they lie on the mesh as before."""
     if jax.process_count() > 1:
-        check_same("the content of model.weights", _digest(loaded))
+        check_same(f"the content of {what}", _digest(loaded))
     shardings = jax.tree.map(lambda x: x.sharding, (fresh.params["model"], fresh.batch_stats))
     encoders, batch_stats = put(loaded, shardings)
     return Variables({**fresh.params, "model": encoders}, batch_stats)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,13 +10,16 @@ import jax
 from effnet_jax.config import Config, ConfigError
 from effnet_jax.data.split import Split
 from effnet_jax.encoders.encode_program import Params
+from effnet_jax.encoders.exported import is_exported
 from effnet_jax.experiment import Experiment
 from effnet_jax.runs.checkpoints import Checkpoints
-from effnet_jax.runs.choice import BEST
+from effnet_jax.runs.choice import BEST, WORDS
 from effnet_jax.runs.folder import Run
 from effnet_jax.runs.saved import STATE, abstract, read_tree, restore_tree, save_tree
+from effnet_jax.runs.start import Start
+from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders
 from effnet_jax.runtime.hosts import only_first, say_to_all
-from effnet_jax.runtime.sharding import replicated
+from effnet_jax.runtime.sharding import put, replicated
 from effnet_jax.storage.files import write_json
 from effnet_jax.storage.integrity import refuse_damaged, write_listing
 
@@ -27,7 +31,7 @@ FREE = {
 
 
 def frozen_encoders(experiment: Experiment) -> Params:
-    """Give the encoders of a stage-2 run: from its own folder, or at first from the run that `init_from` names.
+    """Give the encoders of a stage-2 run: from its own folder, or at first from what `init_from` names.
 
     Raises:
         ConfigError: no such stage-1 run, no checkpoint, another model, another preprocessing or other photos; or the
@@ -50,18 +54,37 @@ def frozen_encoders(experiment: Experiment) -> Params:
         return "needed"
 
     if say_to_all("opening the encoders", needed):
-        source = Run(experiment.config.init_from)
-        _check(source, stage1_config(source), experiment)
-        step, params = _load(source, experiment)
+        start, params = _take(experiment)
         save_tree(folder, params)
-        about = {"init_from": str(source.folder), "step": step, "wanted": wanted}
+        about = {"init_from": start.run or start.init_from, "step": start.step, "wanted": wanted}
 
         def finish() -> None:
             write_listing(folder)
+            run.write_start(start)
             write_json(record, about)
 
         only_first("saving the encoders", finish)
     return restore_tree(folder, like)
+
+
+def _take(experiment: Experiment) -> tuple[Start, Params]:
+    """Read the encoders that `init_from` names: of a stage-1 run on the same splits, or what export wrote.
+
+    Raises:
+        ConfigError: as `frozen_encoders`.
+    """
+    config, splits = experiment.config, experiment.splits
+    if is_exported(Path(config.init_from).expanduser()):
+        encoders = starting_encoders(config.init_from)
+        refuse_misfits(encoders, config)
+        whole = jax.tree.map(lambda _: replicated(experiment.mesh), encoders.params)
+        return describe_start(encoders.origin, config.init_from, splits), put(encoders.params, whole)
+    source = Run(config.init_from)
+    theirs = stage1_config(source)
+    _check(source, theirs, experiment)
+    rule, step, params = _load(source, experiment)
+    origin = {"run": str(source.folder), "step": step, "selection": WORDS[rule], "data": {"name": theirs.data.name}}
+    return describe_start(origin, config.init_from, splits, same_data=True), params
 
 
 def _wanted(experiment: Experiment) -> dict[str, Any]:
@@ -130,12 +153,13 @@ def _check(source: Run, theirs: Config, experiment: Experiment) -> None:
         )
 
 
-def _load(source: Run, experiment: Experiment) -> tuple[int, Params]:
+def _load(source: Run, experiment: Experiment) -> tuple[str, int, Params]:
     """Read the encoders of the best checkpoint on validation, or the last where nothing was held out."""
     with Checkpoints(source.checkpoints) as checkpoints:
         chosen = checkpoints.chosen(BEST)
     if chosen is None:
         raise ConfigError(f"init_from={source.folder} has no checkpoint that is whole; train it first.")
     like = jax.eval_shape(experiment.model.init, jax.random.key(0))
-    folder = source.checkpoints / str(chosen[1]) / STATE
-    return chosen[1], read_tree(folder, ("params", "model"), like, replicated(experiment.mesh))
+    rule, step = chosen
+    folder = source.checkpoints / str(step) / STATE
+    return rule, step, read_tree(folder, ("params", "model"), like, replicated(experiment.mesh))

@@ -225,5 +225,5 @@ def test_impossible_settings_are_named():
         from_mapping(mapping)
     with pytest.raises(ConfigError, match="without TRSM there is only the protocol encoder"):
         from_mapping({"eval": {"protocols": ("rerank",)}})
-    with pytest.raises(ConfigError, match="is for stage 2"):
-        from_mapping({"init_from": "runs/x"})
+    with pytest.raises(ConfigError, match=r"init_from='runs/x' and model\.weights='a\.pth' both say where to start"):
+        from_mapping({"init_from": "runs/x", "model": {"weights": "a.pth"}})
