@@ -24,7 +24,7 @@ Pairing = Literal["matched", "all_pairs"]
 LossTerms = Literal["intended", "published"]
 Optimiser = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
-EvalProtocol = Literal["encoder", "rerank", "all_pairs", "paired"]
+EvalProtocol = Literal["encoder", "late", "late_rerank", "rerank", "all_pairs", "paired"]
 
 PHOTOS = "photos"  # stands for the name of a data set: photos alone, without a sketch
 
@@ -154,6 +154,16 @@ class TrsmConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class LateConfig:
+    """Late interaction: each patch of a sketch looks for the photo's patch most like it. Only with a ViT."""
+
+    window: float = 2.0  # how far it looks, in patches; 0 = all over the photo
+    ink: float = 2.0  # mean darkness, 0..255, from which a patch of a sketch counts
+    weight: float = 1.0  # w: score = (1 - w) * cosine of the embeddings + w * scale * mean cosine of the patches, 0..1
+    scale: float = 2.0  # the spread of cosines of embeddings over that of patches, between the photos of a gallery
+
+
+@dataclasses.dataclass(frozen=True)
 class LossConfig:
     """The four InfoNCE terms, named as in the paper's figure, and MSTR's."""
 
@@ -161,6 +171,7 @@ class LossConfig:
     intra_sketch: float = 1.0  # weight of l(augmented sketch, sketch)
     intra_photo: float = 1.0  # weight of l(augmented photo, photo)
     inter: float = 1.0  # weight of l(sketch CLS, photo CLS)
+    late: float = 0.0  # weight of l(late interaction of each sketch with each photo of the batch), ViT; ours
     decorrelation: float = 1.0  # weight of MSTR's term, where model.token_recycling is on
     temperature: float = 0.07  # cosine similarities are divided by it
     learn_temperature: bool = False  # start from `temperature` and train its logarithm
@@ -211,8 +222,8 @@ class EvalConfig:
 
     batch_size: int = 64  # images encoded at a time
     ks: tuple[int, ...] = (1, 5, 10)  # K of Acc@K
-    protocols: tuple[EvalProtocol, ...] = ("encoder",)  # with TRSM also rerank, all_pairs, paired (the paper's)
-    shortlist: int = 100  # photos that rerank scores anew for each sketch, the first of the encoder
+    protocols: tuple[EvalProtocol, ...] = ("encoder",)  # a ViT also: late, late_rerank; TRSM: rerank, all_pairs, paired
+    shortlist: int = 100  # photos that rerank and late_rerank score anew for each sketch, the first of the encoder
     paired_shuffles: int = 8  # orders of the queries over which paired reports its spread
     photo_to_sketch: bool = False  # also rank the sketches for each photo
     best_on_test: bool = False  # also report the paper's optimistic rule: the epoch that is best on the test set
@@ -239,6 +250,7 @@ class Config:
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     trsm: TrsmConfig = TrsmConfig()
+    late: LateConfig = LateConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()

@@ -11,6 +11,8 @@ from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS, preset_of
 # The blurs need a width, and the edges a threshold, above zero; an edge begins where it would go on, or higher.
 _PEN_ABOVE = {"edge_scale": 0.3, "edge_threshold": 0.001, "edge_hysteresis": 1.0, "thickness": 0.3, "bend_width": 2.0}
 
+_OF_TRSM, _OF_PATCHES = {"rerank", "all_pairs", "paired"}, {"late", "late_rerank"}
+
 
 def impossible(config: Config) -> list[str]:
     """List what cannot be run, with the values and the way out."""
@@ -89,8 +91,6 @@ def impossible(config: Config) -> list[str]:
          f"init_from={config.init_from!r} and model.weights={model.weights!r} both say where to start; give one of "
          "them: --config.model.weights=none, or --config.init_from="),
         (len(evaluation.protocols) > 0, f"eval.protocols=() must name some of {', '.join(get_args(EvalProtocol))}"),
-        (trsm.enabled or tuple(evaluation.protocols) == ("encoder",),
-         f"eval.protocols={evaluation.protocols}: without TRSM there is only the protocol encoder"),
         (evaluation.shortlist >= 1, f"eval.shortlist={evaluation.shortlist} must be 1 or more"),
         (evaluation.paired_shuffles >= 2, f"eval.paired_shuffles={evaluation.paired_shuffles} must be 2 or more"),
         (evaluation.batch_size >= 1, f"eval.batch_size={evaluation.batch_size} must be 1 or more"),
@@ -104,8 +104,38 @@ def impossible(config: Config) -> list[str]:
         known = ", ".join(get_args(ViewName))
         rules.append((len(views) == 2, f"augment.{domain}_views={views} must name two of {known}: anchor, augmented"))
     rules += _pen(config.pen)
+    rules += _protocols(config)
     rules += _architecture(model)
     return [message for ok, message in rules if not ok]
+
+
+def _protocols(config: Config) -> list[tuple[bool, str]]:
+    """Give the rules of what scores pairs."""
+    asked, late = {*config.eval.protocols}, config.late
+    return [
+        (config.trsm.enabled or not asked & _OF_TRSM,
+         f"eval.protocols={config.eval.protocols}: without TRSM there are only encoder, late and late_rerank"),
+        (not asked & _OF_PATCHES or _is_vit(config.model),
+         f"eval.protocols={config.eval.protocols}: late interaction compares the patches of a ViT, and "
+         f"model.backbone={config.model.backbone} is none"),
+        (not config.loss.late or _is_vit(config.model),
+         f"loss.late={config.loss.late} compares the patches of a ViT, and model.backbone={config.model.backbone} is "
+         "none"),
+        (not (config.loss.late and config.trsm.enabled),
+         f"loss.late={config.loss.late} is a term of stage 1, and the encoders of stage 2 are frozen"),
+        (not (config.loss.late and config.train.micro_batch_size),
+         f"loss.late={config.loss.late} compares the patches of all pairs of a batch, which "
+         f"train.micro_batch_size={config.train.micro_batch_size} does not keep; set it to 0"),
+        (late.window >= 0, f"late.window={late.window} must not be negative; 0 looks all over the photo"),
+        (0 <= late.ink < 255, f"late.ink={late.ink} is a darkness, 0..255"),
+        (0 <= late.weight <= 1, f"late.weight={late.weight} must lie in 0..1"),
+        (late.scale > 0, f"late.scale={late.scale} must be above 0"),
+    ]  # fmt: skip
+
+
+def _is_vit(model: ModelConfig) -> bool:
+    preset = BACKBONES.get(model.backbone)
+    return preset is None or preset.family == "vit"  # an unknown one has its own message
 
 
 def _pen(pen: PenConfig) -> list[tuple[bool, str]]:

@@ -59,6 +59,7 @@ class Experiment:
         return {
             "model": dataclasses.asdict(self.config.model),
             "trsm": dataclasses.asdict(self.config.trsm),
+            "late": dataclasses.asdict(self.config.late),
             "preprocessing": self.preprocessing.to_dict(),
             "data": {"name": self.config.data.name, "train_sha256": self.splits["train"].sha256},
         }

@@ -11,7 +11,10 @@ import effnet_jax.models
 MODULES = (
     "effnet_jax.losses",
     "effnet_jax.blockwise",
-    *(f"effnet_jax.retrieval.{name}" for name in ("difference", "intervals", "metrics", "ranking", "scores", "top_k")),
+    *(
+        f"effnet_jax.retrieval.{name}"
+        for name in ("difference", "intervals", "late_interaction", "metrics", "ranking", "scores", "top_k")
+    ),
     *(f"effnet_jax.models.{path.stem}" for path in sorted(Path(effnet_jax.models.__path__[0]).glob("[!_]*.py"))),
 )
 

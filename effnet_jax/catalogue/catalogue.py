@@ -123,13 +123,14 @@ class Catalogue:
             sketches: RGB arrays, paths, bytes of picture files, or Pillow images.
             top: photos per sketch; all of them where there are fewer.
             clean: turn photographed or scanned drawings into black on white first.
-            rerank: score the first photos anew with TRSM; the index must be of a stage-2 run and keep tokens.
+            rerank: score the first photos anew, by TRSM where the index is of a stage-2 run, else by patches (late
+                interaction); the index must keep tokens.
             shortlist: photos that are scored anew, at least `top`.
             check_files: look whether each photo found is still where and what it was.
 
         Raises:
             DecodeError: a sketch that is no picture.
-            ValueError: re-ranking without tokens or without TRSM.
+            ValueError: re-ranking without tokens, or encoders that are no ViT.
         """
         hits = []
         for small in self._batches(sketches, clean):
@@ -154,7 +155,7 @@ class Catalogue:
         first = max(top, shortlist) if rerank else top
         index, score = top_k(self.encoders.embed_sketches(small), self._blocks, first)
         if rerank:
-            index, score = (x[:, :top] for x in self._reranker(small, index))
+            index, score = (x[:, :top] for x in self._reranker(small, index, score))
         return [
             [
                 Hit(rank, cosine, self._table.path(row), row, self.status(row) if check_files else OK)

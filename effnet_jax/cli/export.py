@@ -19,7 +19,11 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder for the files; made when missing.")],
     formats: Annotated[
         list[str],
-        typer.Option("--format", help="safetensors (timm's names), stablehlo (needs only jax) or onnx; repeat it."),
+        typer.Option(
+            "--format",
+            help="safetensors (timm's names), stablehlo (needs only jax), onnx, or late (patches, and scores of pairs "
+            "by them, as stablehlo); repeat it.",
+        ),
     ] = ["safetensors", "stablehlo"],  # noqa: B006
     checkpoint: Annotated[
         str,
@@ -37,16 +41,21 @@ def export(
     """
     from effnet_jax.encoders.artefacts import export_encoders, one_by_one
     from effnet_jax.encoders.exported import ABOUT
+    from effnet_jax.encoders.late_artefacts import FILES, LATE, export_late
     from effnet_jax.runs.folder import trained_encoders
 
     encoders = trained_encoders(workdir, checkpoint)
     each = one_by_one(encoders)
-    names = [f"{encoder.name}.{suffix}" for encoder in each for suffix in formats]
+    usual, late = [suffix for suffix in formats if suffix != LATE], LATE in formats
+    names = [f"{encoder.name}.{suffix}" for encoder in each for suffix in usual] + list(FILES if late else ())
     check_outputs([out / name for name in (*names, ABOUT)], overwrite=overwrite)
-    whole = export_encoders(each, out, formats=formats, about=encoders.origin)
+    besides = export_late(encoders, out) if late else {}
+    whole = export_encoders(each, out, formats=usual, about=encoders.origin, besides=besides)
     lines = [f"step {whole['step']} ({whole['selection']}) of {whole['run']}, to {out}:"]
     for name, entry in whole["files"].items():
-        size = f"{entry['backbone']}, {entry['bytes'] / 1e6:.1f} MB, for {entry['domain']} images"
+        size = entry.get("output") or "{backbone}, {mb:.1f} MB, for {domain} images".format(
+            mb=entry["bytes"] / 1e6, **entry
+        )
         checked = f", off by {entry['off_by_at_most']:.1e}" if "off_by_at_most" in entry else ""
         lines.append(f"  {name}  {size}{checked}")
     lines.append("  about.json  what the files are, and what images must go through")

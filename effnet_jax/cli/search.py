@@ -33,7 +33,7 @@ def search(
         bool, typer.Option("--clean", help="The drawings are photographs or scans: make them black on white first.")
     ] = False,
     rerank: Annotated[
-        bool, typer.Option("--rerank", help="Score the first photos anew with TRSM (stage-2 run, embed --tokens).")
+        bool, typer.Option("--rerank", help="Score the first photos anew, with TRSM or by patches (embed --tokens).")
     ] = False,
     shortlist: Annotated[int, typer.Option(min=1, help="Photos that --rerank scores anew.")] = 100,
     html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails to this file.")] = None,

@@ -78,6 +78,7 @@ def export_encoders(
     *,
     formats: Sequence[str] = FORMATS,
     about: Mapping[str, Any] | None = None,
+    besides: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write each encoder in each format, and `about.json`, which says what the files are.
 
@@ -89,6 +90,7 @@ def export_encoders(
         folder: made when missing; files of the same names are replaced.
         formats: of "safetensors", "stablehlo", "onnx".
         about: what else to put into about.json, such as the run.
+        besides: what about.json says of files that are written already.
 
     Returns:
         What about.json holds.
@@ -98,9 +100,9 @@ def export_encoders(
     """
     known = (*FORMATS, ONNX)
     unknown = [name for name in formats if name not in known]
-    if unknown or not formats:
+    if unknown or not (formats or besides):
         raise WeightsError(f"formats {', '.join(unknown) or 'none'} are not known; choose of {', '.join(known)}.")
-    files: dict[str, Any] = {}
+    files: dict[str, Any] = dict(besides or {})
     for encoder in encoders:
         if "safetensors" in formats:
             path = folder / f"{encoder.name}.safetensors"

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float16, Float32, UInt8
 
-from effnet_jax.config import ModelConfig, TrsmConfig
+from effnet_jax.config import LateConfig, ModelConfig, TrsmConfig
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.encoders.encode_program import EncodeProgram, encoder_of
 from effnet_jax.images.preprocessing import Preprocessing
@@ -59,6 +59,7 @@ class Encoders:
         origin: where they come from, for people: run, step, how it was chosen, training data.
         pair_module: TRSM, where the run is one of stage 2.
         batch_stats: running statistics of both encoders, where the backbone has batch norms.
+        late: how their patches are compared.
     """
 
     config: ModelConfig
@@ -67,6 +68,7 @@ class Encoders:
     origin: Mapping[str, Any]
     pair_module: PairModule | None = None
     batch_stats: Params = dataclasses.field(default_factory=dict)
+    late: LateConfig = dataclasses.field(default_factory=LateConfig)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -113,6 +115,7 @@ class Encoders:
             "fingerprint": self.fingerprint,
             "model": dataclasses.asdict(self.config),
             "preprocessing": self.preprocessing.to_dict(),
+            "late": dataclasses.asdict(self.late),
             "trsm": None if self.pair_module is None else dataclasses.asdict(self.pair_module.config),
             "origin": dict(self.origin),
         }
@@ -157,12 +160,13 @@ def read_encoders(folder: str | os.PathLike[str]) -> Encoders:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         scorer, batch_stats = _take(TRSM_PREFIX, tensors), _take(STATS_PREFIX, tensors)
         params = _take("", tensors)
+        late = LateConfig(**content.get("late", {}))
         pair_module = PairModule(TrsmConfig(**content["trsm"]), scorer) if content.get("trsm") else None
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
     if theirs != fingerprint:
         raise ValueError(f"{folder} mixes two models: {WEIGHTS} and {MODEL} were not written together.")
-    encoders = Encoders(config, preprocessing, params, origin, pair_module, batch_stats)
+    encoders = Encoders(config, preprocessing, params, origin, pair_module, batch_stats, late)
     encoders.__dict__["fingerprint"] = fingerprint  # as it was when saved; hashing all weights would cost a second
     return encoders
 

@@ -1,5 +1,7 @@
 """Tokens of a split's pictures: encoded once and held where memory allows, or encoded again at each access."""
 
+from typing import Protocol, runtime_checkable
+
 import jax
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -10,6 +12,19 @@ from effnet_jax.runtime.hosts import all_hosts
 from effnet_jax.runtime.memory import free_memory
 from effnet_jax.runtime.progress import track
 from effnet_jax.runtime.sharding import put_rows
+
+
+@runtime_checkable
+class TokenRows(Protocol):
+    """Tokens of pictures, held in memory or computed when asked for."""
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        ...
+
+    def __getitem__(self, rows: slice | Int[np.ndarray, " b"], /) -> Float[np.ndarray, "b n d"]:
+        """Give the tokens of some pictures."""
+        ...
 
 
 class EncodedTokens:

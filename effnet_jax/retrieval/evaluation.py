@@ -9,6 +9,8 @@ from effnet_jax.retrieval.metrics import Measure, Summary
 COLUMNS = 3  # of a table on the console
 PROTOCOLS = {
     "encoder": "every embedding from its own image alone, one cosine per pair",
+    "late": "every sketch with every photo, scored by their patches",
+    "late_rerank": "the encoder's shortlist, scored anew by patches",
     "rerank": "the encoder's shortlist, scored anew by TRSM",
     "all_pairs": "every sketch with every photo, scored by TRSM",
     "paired": "the published one, which depends on the order of the queries; for comparison only",

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from effnet_jax.config import ModelConfig, TrsmConfig
+from effnet_jax.config import LateConfig, ModelConfig, TrsmConfig
 from effnet_jax.encoders.encoders import NO_EFFECT, Encoders, PairModule, read_model_config
 from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
@@ -52,6 +52,7 @@ def read_checkpoint(folder: Path, *, selection: str, frozen: Path, model: Mappin
         params=jax.device_get(read_tree(place, inside, like)),
         origin=origin,
         pair_module=_read_pair_module(folder, about["trsm"], config) if stage2 else None,
+        late=LateConfig(**about.get("late", {})),
         batch_stats=jax.device_get(read_tree(folder / STATE, ("batch_stats",), like_stats)) if like_stats else {},
     )
 

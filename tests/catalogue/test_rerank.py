@@ -7,10 +7,12 @@ from tiny import draw_pair, tiny_encoders, write_photos
 
 from effnet_jax.catalogue.build import build_catalogue
 from effnet_jax.catalogue.catalogue import Catalogue
-from effnet_jax.config import TrsmConfig
+from effnet_jax.catalogue.rerank import Reranker
+from effnet_jax.config import LateConfig, TrsmConfig
 from effnet_jax.encoders.encoders import PairModule, read_encoders
 from effnet_jax.images.preprocessing import resize
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
+from effnet_jax.retrieval.late_interaction import inked_patches, near
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +65,43 @@ def test_saved_with_the_index(index, stage_2):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_stage_1_index_says_what_is_missing_and_can_be_brought_up(stage_2, tmp_path):
+def test_an_index_without_tokens_says_so_and_can_be_brought_up(stage_2, tmp_path):
     write_photos(tmp_path / "photos", range(3))
     index = tmp_path / "index"
     build_catalogue([tmp_path / "photos"], index, tiny_encoders())
     with pytest.raises(ValueError, match="keeps no tokens to re-rank by"):
         Catalogue.open(index).search(draw_pair(0)[1], rerank=True)
     build_catalogue([], index, tokens=True)
-    with pytest.raises(ValueError, match="made with a stage-1 run"):
-        Catalogue.open(index).search(draw_pair(0)[1], rerank=True)
+    assert len(Catalogue.open(index).search(draw_pair(0)[1], rerank=True)) == 3  # by its patches
     assert build_catalogue([], index, stage_2[0]).embedded == 0
     assert len(Catalogue.open(index).search(draw_pair(0)[1], rerank=True)) == 3
+
+
+def test_without_trsm_patches_are_compared_and_mixed_with_the_cosine(tmp_path):
+    encoders = dataclasses.replace(tiny_encoders(image_size=64), late=LateConfig(window=2.0, weight=0.75, scale=3.0))
+    write_photos(tmp_path / "photos", range(12))
+    build_catalogue([tmp_path / "photos"], tmp_path / "index", encoders, tokens=True)
+    catalogue = Catalogue.open(tmp_path / "index")
+    assert catalogue.encoders.late == encoders.late  # kept with the index
+    sketch = np.asarray(draw_pair(4)[1].convert("RGB"))
+    cosines = {hit.row: hit.score for hit in catalogue.search(sketch, top=9)}
+    hits = catalogue.search(sketch, top=5, rerank=True, shortlist=9)
+    small = resize(sketch, 64)[None]
+    tokens = encoders.sketch_tokens(small).astype(np.float32)[0, 1:]
+    tokens /= np.linalg.norm(tokens, axis=-1, keepdims=True)
+    inked = inked_patches(small, 16)[0]
+    expected = {}
+    for row, cosine in cosines.items():
+        photo = catalogue.tokens([row]).astype(np.float32)[0, 1:]
+        alike = np.where(near(4, 2.0), tokens @ (photo / np.linalg.norm(photo, axis=-1, keepdims=True)).T, -1)
+        expected[row] = 0.25 * cosine + 0.75 * 3.0 * alike.max(1)[inked].mean()
+    assert [hit.row for hit in hits] == sorted(expected, key=expected.get, reverse=True)[:5]
+    np.testing.assert_allclose([hit.score for hit in hits], [expected[hit.row] for hit in hits], atol=1e-5)
+
+
+def test_encoders_without_patches_are_refused():
+    encoders = dataclasses.replace(
+        tiny_encoders(), config=dataclasses.replace(tiny_encoders().config, backbone="resnet18")
+    )
+    with pytest.raises(ValueError, match="re-ranking compares the patches of a ViT, and this index is of resnet18"):
+        Reranker(encoders, np.zeros((1, 2, 3), np.float32))

@@ -83,7 +83,9 @@ def test_one_training_at_a_time(tmp_path):
 
 
 def split(sha256, sketches=3):
-    return SimpleNamespace(sha256=sha256, sketch_ids=("a_1",) * sketches, photo_ids=("a", "b"))
+    return SimpleNamespace(
+        sha256=sha256, sketch_ids=("a_1",) * sketches, photo_ids=("a", "b"), photo_sha256=("c" * 64, "d" * 64)
+    )
 
 
 def test_changed_data_are_refused(tmp_path):

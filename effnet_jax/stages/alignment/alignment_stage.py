@@ -10,13 +10,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.encoders.evaluator import embed_split
+from effnet_jax.encoders.evaluator import Embeddings, embed_split
+from effnet_jax.encoders.tokens import encode_split
 from effnet_jax.experiment import Experiment
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders
 from effnet_jax.runs.state import Variables
 from effnet_jax.runtime.hosts import check_same, first_then_rest, only_first
 from effnet_jax.runtime.sharding import gathered, put
+from effnet_jax.stages import late_ranking
 from effnet_jax.stages.alignment.alignment_flops import step_flops
 from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective, wanted_views
 from effnet_jax.stages.draws import DOMAINS
@@ -52,8 +54,10 @@ class AlignmentStage(Stage):
         return image_batches(self.experiment, view_names(self.config.augment, wanted), start)
 
     def rank(self, variables: Variables, split: str, protocol: str) -> Ranked:
-        """Rank by cosine; the only protocol is the encoder's."""
+        """Rank by the cosine of embeddings, or by the likeness of patches."""
         config, experiment = self.config, self.experiment
+        if protocol in late_ranking.PROTOCOLS:
+            return self._rank_late(variables, split, protocol)
         embeddings = embed_split(
             experiment.encode_program(),
             variables.params["model"],
@@ -62,6 +66,16 @@ class AlignmentStage(Stage):
             batch_size=config.eval.batch_size,
         )
         return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index), embeddings)
+
+    def _rank_late(self, variables: Variables, split: str, protocol: str) -> Ranked:
+        config, experiment = self.config, self.experiment
+        images = experiment.images(split, (config.model.image_size,))
+        program = experiment.encode_program(tokens=config.model.dtype)
+        tokens = encode_split(program, variables.params["model"], images, batch_size=config.eval.batch_size)
+        embeddings = Embeddings(*(rows.embeddings() for rows in tokens))
+        truth = experiment.splits[split].photo_index
+        pictures = images.sketches(config.model.image_size)
+        return late_ranking.rank_late(config, experiment.mesh, tokens, pictures, embeddings, truth, protocol)
 
     def step_flops(self) -> float:
         """Count the operations of the encoders, forward and backward."""

@@ -6,30 +6,24 @@ constant per picture. A pair then costs 3 n d + 2 d z multiply-adds, about 1/180
 same number; the pictures' own part costs 3 n d d for a photo and a sketch together, once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from einops import rearrange
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float, Int
 
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM
 from effnet_jax.models.trsm_attention import pair_map, wide_dtype
-from effnet_jax.runtime.hosts import all_hosts
-from effnet_jax.runtime.memory import free_memory
-from effnet_jax.runtime.progress import track
-from effnet_jax.runtime.sharding import batch_sharded, put_rows, replicated
+from effnet_jax.runtime.sharding import batch_sharded, replicated
+from effnet_jax.stages.block_scorer import BlockScorer, ScorePrograms
 
 Params = dict[str, Any]
 PRODUCT_FLOOR = 1e-12  # of the product of two embeddings' norms
-PHOTO_BLOCK = 64  # photos scored at a time
-SKETCH_BLOCK = 32  # sketches scored at a time
-SKETCH_GROUP = 512  # sketches whose folded parts stay on the device while the gallery passes once
 _HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -54,19 +48,6 @@ class Matrices(NamedTuple):
 
     photo: Float[Array, "d z"]
     sketch: Float[Array, "d z"]
-
-
-@runtime_checkable
-class TokenRows(Protocol):
-    """Tokens of pictures, held in memory or computed when asked for."""
-
-    def __len__(self) -> int:
-        """Count the pictures."""
-        ...
-
-    def __getitem__(self, rows: slice | Int[np.ndarray, " b"], /) -> Float[np.ndarray, "b n d"]:
-        """Give the tokens of some pictures."""
-        ...
 
 
 def fold_photos(trsm: TRSM, tokens: Float[Array, "g n d"]) -> FoldedPhotos:
@@ -114,108 +95,29 @@ def pair_scores(photos: FoldedPhotos, sketches: FoldedSketches, matrices: Matric
     return jnp.sum(photo * sketch, axis=-1) * jax.lax.rsqrt(jnp.maximum(squared, PRODUCT_FLOOR**2))
 
 
-class PairScorer:
-    """Scores sketches with photos by blocks, compiled and sharded over the photos of a block.
+class PairScorer(BlockScorer):
+    """Scores sketches with photos by TRSM, in blocks.
 
-    Memory: the folded parts of `sketch_group` sketches and one block of photos on the device (2 n d numbers per sketch,
-    n d per photo), and `sketch_group` rows of scores on the host, whatever the size of the gallery.
+    Memory: the folded parts of a group of sketches and of one block of photos on the device: 2 n d numbers per sketch,
+    n d per photo.
 
     Args:
         trsm: pure functions of TRSM.
         params: its parameters.
         mesh: devices.
-        photo_block: photos at a time; rounded up to a multiple of the devices.
-        sketch_block: sketches at a time.
-        sketch_group: sketches that pass over the gallery together; each group computes the photos' part anew.
+        blocks: sizes, as of BlockScorer.
     """
 
-    def __init__(
-        self,
-        trsm: FunctionalTRSM,
-        params: Params,
-        mesh: Mesh,
-        *,
-        photo_block: int = PHOTO_BLOCK,
-        sketch_block: int = SKETCH_BLOCK,
-        sketch_group: int = SKETCH_GROUP,
-    ):
-        if min(photo_block, sketch_block, sketch_group) < 1:
-            raise ValueError(f"blocks must be >= 1: {photo_block=}, {sketch_block=}, {sketch_group=}.")
-        self._params = params
-        self._mesh = mesh
-        self._photo_block = -(-photo_block // mesh.size) * mesh.size
-        self._sketch_block = min(sketch_block, sketch_group)
-        self._group = sketch_group // self._sketch_block * self._sketch_block
-        self._run = _programs(trsm, mesh)
-        self._matrices = self._run.fold_matrices(params)
-
-    def all_pairs(self, sketches: TokenRows, photos: TokenRows) -> Iterator[tuple[slice, Float32[np.ndarray, "b g"]]]:
-        """Yield rows of scores: a slice of the sketches, and their scores with the whole gallery.
-
-        Args:
-            sketches: tokens of the sketches.
-            photos: tokens of the gallery.
-        """
-        for start in range(0, len(sketches), self._group):
-            stop = min(start + self._group, len(sketches))
-            folded = [self._sketches(sketches, i) for i in range(start, stop, self._sketch_block)]
-            scores = np.empty((len(folded) * self._sketch_block, len(photos)), np.float32)
-            blocks = range(0, len(photos), self._photo_block)
-            for j in track(blocks, total=len(blocks), description="scoring pairs"):
-                real = min(self._photo_block, len(photos) - j)
-                block = self._photos(photos[j : j + real])
-                waiting = [self._run.score(block, part, self._matrices) for part in folded]
-                for i, part in enumerate(waiting):
-                    rows = slice(i * self._sketch_block, (i + 1) * self._sketch_block)
-                    scores[rows, j : j + real] = np.asarray(part)[:, :real]
-            yield slice(start, stop), scores[: stop - start]
-
-    def shortlist(
-        self, sketches: TokenRows, photos: TokenRows, chosen: Int[np.ndarray, "s m"]
-    ) -> Float32[np.ndarray, "s m"]:
-        """Score each sketch with the photos chosen for it only.
-
-        Args:
-            sketches: tokens of the sketches.
-            photos: tokens of the gallery.
-            chosen: rows of the gallery for each sketch.
-        """
-        unique, places = np.unique(chosen, return_inverse=True)
-        places = places.reshape(chosen.shape)
-        gallery = self._gallery(photos, unique) if self._fits(photos, len(unique)) else None
-        scores = np.empty(chosen.shape, np.float32)
-        for i in track(range(len(sketches)), total=len(sketches), description="scoring shortlists"):
-            part = self._run.fold_sketches(self._params, np.asarray(sketches[i : i + 1]))
-            if gallery is not None:
-                scores[i] = np.asarray(self._run.score_some(gallery, places[i], part, self._matrices))[0]
-                continue
-            for j in range(0, chosen.shape[1], self._photo_block):
-                rows = chosen[i, j : j + self._photo_block]
-                block = self._run.score(self._photos(photos[rows]), part, self._matrices)
-                scores[i, j : j + len(rows)] = np.asarray(block)[0, : len(rows)]
-        return scores
-
-    def _fits(self, photos: TokenRows, count: int) -> bool:
-        """Tell whether the folded parts of so many photos take less than a quarter of what the device has free."""
-        stats = jax.local_devices()[0].memory_stats() or {}
-        free = stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else free_memory()
-        return all_hosts(count * np.asarray(photos[0:1]).nbytes < free // 4)
-
-    def _gallery(self, photos: TokenRows, rows: Int[np.ndarray, " u"]) -> FoldedPhotos:
-        """Fold many photos and keep them."""
-        parts = []
-        for j in range(0, len(rows), self._photo_block):
-            some = rows[j : j + self._photo_block]
-            folded = self._photos(photos[some])
-            parts.append([x[: len(some)] for x in folded])
-        return FoldedPhotos(*(jnp.concatenate(part) for part in zip(*parts, strict=True)))
-
-    def _photos(self, tokens: Float[np.ndarray, "b n d"]) -> FoldedPhotos:
-        return self._run.fold_photos(self._params, put_rows(_fill(tokens, self._photo_block), self._mesh))
-
-    def _sketches(self, sketches: TokenRows, start: int) -> FoldedSketches:
-        tokens = sketches[start : min(start + self._sketch_block, len(sketches))]
-        return self._run.fold_sketches(self._params, _fill(tokens, self._sketch_block))
+    def __init__(self, trsm: FunctionalTRSM, params: Params, mesh: Mesh, **blocks: int):
+        run = _programs(trsm, mesh)
+        matrices = run.fold_matrices(params)
+        programs = ScorePrograms(
+            fold_photos=partial(run.fold_photos, params),
+            fold_sketches=partial(run.fold_sketches, params),
+            score=lambda photos, sketches: run.score(photos, sketches, matrices),
+            score_some=lambda gallery, rows, sketches: run.score_some(gallery, rows, sketches, matrices),
+        )
+        super().__init__(programs, mesh, **blocks)
 
 
 class _Programs(NamedTuple):
@@ -242,11 +144,6 @@ def _programs(trsm: FunctionalTRSM, mesh: Mesh) -> _Programs:
         score=jax.jit(pair_scores, out_shardings=whole),
         score_some=jax.jit(score_some, out_shardings=whole),
     )
-
-
-def _fill(tokens: Float[np.ndarray, "b n d"], size: int) -> Float[np.ndarray, "c n d"]:
-    """Repeat the last picture up to the size of a block, so that one compiled function serves all blocks."""
-    return np.pad(tokens, ((0, size - len(tokens)), (0, 0), (0, 0)), mode="edge")
 
 
 def _behind(

@@ -13,11 +13,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
+from effnet_jax.encoders.tokens import TokenRows
 from effnet_jax.models.trsm import TRSM, FunctionalTRSM, PairEncoding
 from effnet_jax.retrieval.metrics import KS
 from effnet_jax.retrieval.ranking import Ranking, accuracy_at_k, rank_scores
 from effnet_jax.retrieval.scores import unit_rows
-from effnet_jax.stages.trsm.pair_scoring import PHOTO_BLOCK, TokenRows
+from effnet_jax.stages.block_scorer import PHOTO_BLOCK
 
 Params = dict[str, Any]
 

@@ -1,6 +1,5 @@
 """Stage 2: TRSM on the frozen encoders of a stage-1 run."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -11,10 +10,12 @@ from effnet_jax.encoders.evaluator import Embeddings
 from effnet_jax.encoders.tokens import EncodedTokens, encode_split
 from effnet_jax.experiment import Experiment
 from effnet_jax.models.trsm import make_functional_trsm
-from effnet_jax.retrieval.ranking import Ranking, join_rankings, rank_gallery, rank_scores, rerank
+from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.runs.state import Variables
+from effnet_jax.stages import late_ranking
 from effnet_jax.stages.draws import ANCHOR, AUGMENTED, DOMAINS
 from effnet_jax.stages.image_batches import image_batches
+from effnet_jax.stages.pair_ranking import TOP, rank_all, rank_shortlist, shorten
 from effnet_jax.stages.stage import Ranked, Stage
 from effnet_jax.stages.trsm.frozen_encoders import frozen_encoders
 from effnet_jax.stages.trsm.pair_scoring import PairScorer
@@ -23,8 +24,6 @@ from effnet_jax.stages.trsm.token_batches import Held, encode_views, make_view_p
 from effnet_jax.stages.trsm.trsm_flops import trsm_step_flops
 from effnet_jax.stages.trsm.trsm_objective import init_trsm_variables, make_trsm_objective, uses_augmented_view
 from effnet_jax.stages.views import view_names
-
-TOP = 10  # photos listed for each sketch
 
 
 class TrsmStage(Stage):
@@ -57,7 +56,7 @@ class TrsmStage(Stage):
         return token_batches(images, encode, key, experiment.mesh, held)
 
     def rank(self, variables: Variables, split: str, protocol: str) -> Ranked:
-        """Rank by the encoder alone, by its shortlist scored anew, by all pairs, or as the published code does."""
+        """Rank by the encoder alone, by its shortlist scored anew or all pairs (TRSM's or patches), or as published."""
         first = self._encoder_ranking(split)
         if protocol == "encoder":
             return Ranked(shorten(first.ranking), first.embeddings)
@@ -69,16 +68,19 @@ class TrsmStage(Stage):
                 ks=config.ks,
             )  # fmt: skip
             return Ranked(ranking, notes=(note,))
+        if protocol in late_ranking.PROTOCOLS:
+            assert first.embeddings is not None
+            images = self.experiment.images(split, (self.config.model.image_size,))
+            pictures = images.sketches(self.config.model.image_size)
+            own = (self.config, self.experiment.mesh, (sketches, photos), pictures, first.embeddings)
+            return late_ranking.rank_late(*own, truth, protocol)
         scorer = PairScorer(self._trsm, params, self.experiment.mesh)
         if protocol == "all_pairs":
-            parts = [rank_scores(scores, truth[rows]) for rows, scores in scorer.all_pairs(sketches, photos)]
-            return Ranked(join_rankings(parts))
-        chosen = first.ranking.top_index[:, : config.shortlist]
-        scores = scorer.shortlist(sketches, photos, chosen)
-        note = f"rerank: the encoder's first {chosen.shape[1]} photos, scored anew; the others follow in its order."
-        if chosen.shape[1] == first.ranking.gallery_size:
-            note = "rerank: eval.shortlist holds the whole gallery, so this is all_pairs."
-        return Ranked(rerank(shorten(first.ranking, chosen.shape[1]), scores, truth, top=TOP), notes=(note,))
+            return rank_all(scorer, sketches, photos, truth)
+        return rank_shortlist(
+            scorer, sketches, photos, truth,
+            first=first.ranking, size=config.shortlist, protocol=protocol, whole="all_pairs",
+        )  # fmt: skip
 
     def step_flops(self) -> float:
         """Count the frozen encoders' forward passes and the gradient of TRSM."""
@@ -122,8 +124,3 @@ class TrsmStage(Stage):
         """Tell whether the pictures of a domain are the same in every epoch, and are all of the training split."""
         drawn = domain == "sketch" and self.experiment.draws("train")
         return not (drawn or "unpaired" in self.experiment.splits or self.config.augment.mirror_pairs)
-
-
-def shorten(ranking: Ranking, top: int = TOP) -> Ranking:
-    """List fewer photos for each sketch."""
-    return dataclasses.replace(ranking, top_index=ranking.top_index[:, :top], top_score=ranking.top_score[:, :top])

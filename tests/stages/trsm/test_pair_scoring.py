@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from effnet_jax.config import ModelConfig, TrsmConfig
 from effnet_jax.models.trsm import TRSM, make_functional_trsm
 from effnet_jax.runtime.sharding import make_mesh
-from effnet_jax.stages.trsm import pair_scoring
+from effnet_jax.stages import block_scorer
 from effnet_jax.stages.trsm.pair_scoring import PairScorer, fold_matrices, fold_photos, fold_sketches, pair_scores
 from effnet_jax.stages.trsm.published_protocol import paired_scores
 
@@ -137,7 +137,7 @@ def test_published_scores_lie_in_the_sketches_own_order():
 @pytest.mark.parametrize("kept", [True, False])
 def test_shortlists_have_the_scores_of_all_pairs(world, kept, monkeypatch):
     params, sketches, photos, wanted = world
-    monkeypatch.setattr(pair_scoring, "free_memory", lambda: 2**40 if kept else 0)
+    monkeypatch.setattr(block_scorer, "free_memory", lambda: 2**40 if kept else 0)
     chosen = np.stack([np.random.default_rng(i).permutation(len(photos))[:4] for i in range(len(sketches))])
     scores = PairScorer(TRSM_, params, make_mesh(), photo_block=3).shortlist(sketches, photos, chosen)
     np.testing.assert_allclose(scores, np.take_along_axis(wanted, chosen, axis=1), atol=1e-5)

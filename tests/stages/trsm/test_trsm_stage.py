@@ -223,7 +223,7 @@ def test_impossible_settings_are_named():
     mapping["trsm"]["heads"] = 7
     with pytest.raises(ConfigError, match=r"(?s)768 must be a multiple of trsm.heads=7.*CLS token.*needs init_from"):
         from_mapping(mapping)
-    with pytest.raises(ConfigError, match="without TRSM there is only the protocol encoder"):
+    with pytest.raises(ConfigError, match="without TRSM there are only encoder, late and late_rerank"):
         from_mapping({"eval": {"protocols": ("rerank",)}})
     with pytest.raises(ConfigError, match=r"init_from='runs/x' and model\.weights='a\.pth' both say where to start"):
         from_mapping({"init_from": "runs/x", "model": {"weights": "a.pth"}})
