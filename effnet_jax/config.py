@@ -24,7 +24,8 @@ Pairing = Literal["matched", "all_pairs"]
 LossTerms = Literal["intended", "published"]
 Optimiser = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
-EvalProtocol = Literal["encoder", "late", "late_rerank", "rerank", "all_pairs", "paired"]
+TrsmStart = Literal["random", "encoder"]
+EvalProtocol = Literal["encoder", "late", "late_rerank", "rerank", "all_pairs", "fused", "fused_rerank", "paired"]
 
 PHOTOS = "photos"  # stands for the name of a data set: photos alone, without a sketch
 
@@ -150,6 +151,8 @@ class TrsmConfig:
     dropout: float = 0.2  # of attention maps and after the linear layers, in training
     pairing: Pairing = "matched"  # matched: each sketch with its own photo (paper); all_pairs: with all of the batch
     loss_terms: LossTerms = "intended"  # both intra terms; published: the photo's twice, the sketch's not at all
+    start: TrsmStart = "random"  # random (paper); encoder: its first scores are the encoder's cosines
+    weight: float = 0.5  # w of fused, fused_rerank: score = (1 - w) * the encoder's cosine + w * TRSM's, 0..1
     cache_tokens: bool = True  # encode unaugmented views once, where a quarter of the free memory holds their tokens
 
 

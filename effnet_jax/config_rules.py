@@ -11,7 +11,7 @@ from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS, preset_of
 # The blurs need a width, and the edges a threshold, above zero; an edge begins where it would go on, or higher.
 _PEN_ABOVE = {"edge_scale": 0.3, "edge_threshold": 0.001, "edge_hysteresis": 1.0, "thickness": 0.3, "bend_width": 2.0}
 
-_OF_TRSM, _OF_PATCHES = {"rerank", "all_pairs", "paired"}, {"late", "late_rerank"}
+_OF_TRSM, _OF_PATCHES = {"rerank", "all_pairs", "fused_rerank", "fused", "paired"}, {"late", "late_rerank"}
 
 
 def impossible(config: Config) -> list[str]:
@@ -79,6 +79,9 @@ def impossible(config: Config) -> list[str]:
         (train.keep_checkpoints >= 1, f"train.keep_checkpoints={train.keep_checkpoints} must be 1 or more"),
         (train.log_every_steps >= 1, f"train.log_every_steps={train.log_every_steps} must be 1 or more"),
         (0 <= trsm.dropout < 1, f"trsm.dropout={trsm.dropout} must lie in [0, 1)"),
+        (trsm.start != "encoder" or not model.token_recycling,
+         "trsm.start='encoder' takes the encoder's head on the CLS token, and with model.token_recycling it stands on "
+         "recycled tokens; take trsm.start='random'"),
         (trsm.heads > 0 and (not trsm.enabled or width % trsm.heads == 0),
          f"the token width {width} must be a multiple of trsm.heads={trsm.heads}"),
         (not trsm.enabled or model.pooling in ("", "cls"),
@@ -126,6 +129,7 @@ def _protocols(config: Config) -> list[tuple[bool, str]]:
         (not (config.loss.late and config.train.micro_batch_size),
          f"loss.late={config.loss.late} compares the patches of all pairs of a batch, which "
          f"train.micro_batch_size={config.train.micro_batch_size} does not keep; set it to 0"),
+        (0 <= config.trsm.weight <= 1, f"trsm.weight={config.trsm.weight} must lie in 0..1"),
         (late.window >= 0, f"late.window={late.window} must not be negative; 0 looks all over the photo"),
         (0 <= late.ink < 255, f"late.ink={late.ink} is a darkness, 0..255"),
         (0 <= late.weight <= 1, f"late.weight={late.weight} must lie in 0..1"),

@@ -116,7 +116,11 @@ def test_all_problems_come_at_once_with_their_values():
             {"protocols": ("encoder", "best")},
             "eval.protocols[1]='best' is not known; choose one of enc",
         ),
-        ("eval", {"protocols": ()}, "some of encoder, late, late_rerank, rerank, all_pairs, paired"),
+        (
+            "eval",
+            {"protocols": ()},
+            "some of encoder, late, late_rerank, rerank",
+        ),
         ("model", {"pooling": "sum"}, "model.pooling='sum' is not known; choose one of cls, mean, max, all"),
         ("model", {"stem": 3}, "model.stem=3 is not known; choose one of linear, conv"),
         (

@@ -13,6 +13,8 @@ PROTOCOLS = {
     "late_rerank": "the encoder's shortlist, scored anew by patches",
     "rerank": "the encoder's shortlist, scored anew by TRSM",
     "all_pairs": "every sketch with every photo, scored by TRSM",
+    "fused": "every sketch with every photo, by TRSM and the encoder's cosine together",
+    "fused_rerank": "the encoder's shortlist, scored anew by both together",
     "paired": "the published one, which depends on the order of the queries; for comparison only",
 }
 

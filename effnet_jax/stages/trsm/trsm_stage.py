@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
 
+import jax
 from jaxtyping import Array, Key
 
 from effnet_jax.encoders.evaluator import Embeddings
@@ -12,10 +13,11 @@ from effnet_jax.experiment import Experiment
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.runs.state import Variables
+from effnet_jax.runtime.sharding import replicated
 from effnet_jax.stages import late_ranking
 from effnet_jax.stages.draws import ANCHOR, AUGMENTED, DOMAINS
 from effnet_jax.stages.image_batches import image_batches
-from effnet_jax.stages.pair_ranking import TOP, rank_all, rank_shortlist, shorten
+from effnet_jax.stages.pair_ranking import TOP, MixedScorer, rank_all, rank_shortlist, shorten
 from effnet_jax.stages.stage import Ranked, Stage
 from effnet_jax.stages.trsm.frozen_encoders import frozen_encoders
 from effnet_jax.stages.trsm.pair_scoring import PairScorer
@@ -23,6 +25,7 @@ from effnet_jax.stages.trsm.published_protocol import rank_paired
 from effnet_jax.stages.trsm.token_batches import Held, encode_views, make_view_program, token_batches
 from effnet_jax.stages.trsm.trsm_flops import trsm_step_flops
 from effnet_jax.stages.trsm.trsm_objective import init_trsm_variables, make_trsm_objective, uses_augmented_view
+from effnet_jax.stages.trsm.trsm_start import start_at_encoder
 from effnet_jax.stages.views import view_names
 
 
@@ -47,6 +50,15 @@ class TrsmStage(Stage):
         """Initialise all that stage 2 trains."""
         return init_trsm_variables(self._trsm, self.config, key)
 
+    def pretrained(self, fresh: Variables) -> Variables:
+        """Start at the encoder where `trsm.start` says so."""
+        if self.config.trsm.start != "encoder":
+            return fresh
+        whole = replicated(self.experiment.mesh)
+        program = jax.jit(start_at_encoder, in_shardings=(self.shardings.params["trsm"], whole),
+                          out_shardings=self.shardings.params["trsm"])  # fmt: skip
+        return fresh._replace(params={**fresh.params, "trsm": program(fresh.params["trsm"], self._frozen)})
+
     def batches(self, start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
         """Give batches of tokens, already on the mesh."""
         experiment, (held, wanted) = self.experiment, self._train_tokens
@@ -68,19 +80,25 @@ class TrsmStage(Stage):
                 ks=config.ks,
             )  # fmt: skip
             return Ranked(ranking, notes=(note,))
+        assert first.embeddings is not None
         if protocol in late_ranking.PROTOCOLS:
-            assert first.embeddings is not None
             images = self.experiment.images(split, (self.config.model.image_size,))
             pictures = images.sketches(self.config.model.image_size)
             own = (self.config, self.experiment.mesh, (sketches, photos), pictures, first.embeddings)
             return late_ranking.rank_late(*own, truth, protocol)
-        scorer = PairScorer(self._trsm, params, self.experiment.mesh)
-        if protocol == "all_pairs":
-            return rank_all(scorer, sketches, photos, truth)
-        return rank_shortlist(
-            scorer, sketches, photos, truth,
-            first=first.ranking, size=config.shortlist, protocol=protocol, whole="all_pairs",
-        )  # fmt: skip
+        scorer, every, notes = PairScorer(self._trsm, params, self.experiment.mesh), "all_pairs", ()
+        if protocol in ("fused", "fused_rerank"):
+            weight, every = self.config.trsm.weight, "fused"
+            scorer = MixedScorer(scorer, first.embeddings, weight, scale=1.0)
+            notes = (f"{protocol}: weight {weight:g} of TRSM beside the encoder's cosine.",)
+        if protocol == every:
+            ranked = rank_all(scorer, sketches, photos, truth)
+        else:
+            ranked = rank_shortlist(
+                scorer, sketches, photos, truth,
+                first=first.ranking, size=config.shortlist, protocol=protocol, whole=every,
+            )  # fmt: skip
+        return ranked._replace(notes=(*ranked.notes, *notes))
 
     def step_flops(self) -> float:
         """Count the frozen encoders' forward passes and the gradient of TRSM."""
