@@ -25,6 +25,7 @@ LossTerms = Literal["intended", "published"]
 Optimiser = Literal["adam", "adamw"]
 Schedule = Literal["constant", "cosine"]
 TrsmStart = Literal["random", "encoder"]
+EvalSplit = Literal["test", "validation"]
 EvalProtocol = Literal["encoder", "late", "late_rerank", "rerank", "all_pairs", "fused", "fused_rerank", "paired"]
 
 PHOTOS = "photos"  # stands for the name of a data set: photos alone, without a sketch
@@ -224,6 +225,7 @@ class EvalConfig:
     """What is reported."""
 
     batch_size: int = 64  # images encoded at a time
+    split: EvalSplit = "test"  # validation: the report is on held-out photos, while a recipe is still being sought
     ks: tuple[int, ...] = (1, 5, 10)  # K of Acc@K
     protocols: tuple[EvalProtocol, ...] = ("encoder",)  # a ViT also: late, late_rerank; TRSM: rerank, all_pairs, paired
     shortlist: int = 100  # photos that rerank and late_rerank score anew for each sketch, the first of the encoder

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import get_args
 
-from effnet_jax.config import Config, EvalProtocol, ModelConfig, PenConfig, ViewName
+from effnet_jax.config import PHOTOS, Config, EvalProtocol, ModelConfig, PenConfig, ViewName
 from effnet_jax.models.backbone import size_problem
 from effnet_jax.models.mstr import recycling_problem
 from effnet_jax.models.presets import BACKBONES, HAS_BATCH_NORMS, preset_of
@@ -93,6 +93,8 @@ def impossible(config: Config) -> list[str]:
         (trsm.enabled or not config.init_from or model.weights in ("auto", "none"),
          f"init_from={config.init_from!r} and model.weights={model.weights!r} both say where to start; give one of "
          "them: --config.model.weights=none, or --config.init_from="),
+        (evaluation.split != "validation" or (data.validation_share > 0 and data.name != PHOTOS),
+         "eval.split='validation' needs held-out photos: --config.data.validation_share=0.25, say"),
         (len(evaluation.protocols) > 0, f"eval.protocols=() must name some of {', '.join(get_args(EvalProtocol))}"),
         (evaluation.shortlist >= 1, f"eval.shortlist={evaluation.shortlist} must be 1 or more"),
         (evaluation.paired_shuffles >= 2, f"eval.paired_shuffles={evaluation.paired_shuffles} must be 2 or more"),

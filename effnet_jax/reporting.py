@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 
 from effnet_jax.config import ConfigError, EvalConfig
-from effnet_jax.data.split import Split
+from effnet_jax.data.split import Split, name_measured, title_of
 from effnet_jax.experiment import Experiment
 from effnet_jax.retrieval.evaluation import Evaluation, print_evaluations
 from effnet_jax.retrieval.metrics import Summary, photo_to_sketch, summarise
@@ -18,7 +18,7 @@ from effnet_jax.stages.stage import Ranked, Stage
 
 
 def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> list[Evaluation]:
-    """Evaluate the chosen checkpoints on the test set, under each protocol; write and print what they reach.
+    """Evaluate the chosen checkpoints on the test set, or on what is held out, under each protocol; write and print.
 
     Writes metrics.json, and for each checkpoint a folder with ranks.csv, embeddings.npz and the retrieval grid; for
     every protocol but the encoder's, a folder with its name behind. A checkpoint that several rules come to is
@@ -27,7 +27,8 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
     Raises:
         ConfigError: there is no checkpoint yet, or none that `eval.best_on_test` could choose.
     """
-    config, split = experiment.config, experiment.splits["test"]
+    config = experiment.config
+    split = experiment.splits[config.eval.split]
     chosen = choose(experiment, checkpoints)
     if not chosen:
         raise ConfigError(f"{experiment.run.folder} has no checkpoint yet; train it first with --mode=train.")
@@ -36,12 +37,12 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
     for step, rules in chosen.items():
         variables = gathered(checkpoints.restore(step, stage.state).variables, experiment.mesh)
         for protocol in config.eval.protocols:
-            ranked = stage.rank(variables, "test", protocol)
+            ranked = stage.rank(variables, config.eval.split, protocol)
             summary, reverse = measure_split(ranked._replace(notes=(*ranked.notes, *start)), split, config.eval)
             evaluation = Evaluation(
                 summary=summary,
                 dataset=config.data.name,
-                split="drawn" if split.drawn else "test",
+                split=name_measured(config.eval.split, drawn=split.drawn),
                 split_sha256=split.sha256,
                 step=step,
                 selection=", also ".join(rules.values()),
@@ -92,7 +93,8 @@ def choose(experiment: Experiment, checkpoints: Checkpoints) -> dict[int, dict[s
     if latest < experiment.total_steps:
         last = f"latest, run stopped before its {experiment.total_steps} steps"
     chosen = {latest: {LAST: last}}
-    if "validation" in experiment.splits and (best := checkpoints.chosen(ON_VALIDATION)):
+    measured = experiment.config.eval.split
+    if "validation" in experiment.splits and measured != "validation" and (best := checkpoints.chosen(ON_VALIDATION)):
         photos = len(experiment.splits["validation"].photo_ids)
         drawn = ", drawn" if experiment.splits["validation"].drawn else ""
         chosen.setdefault(best[1], {})[ON_VALIDATION] = f"best on validation (MRR, {photos} photos{drawn})"
@@ -107,7 +109,7 @@ def choose(experiment: Experiment, checkpoints: Checkpoints) -> dict[int, dict[s
 
 
 def draw_grid(path: Path, evaluation: Evaluation, ranking: Ranking, split: Split, rows: int) -> None:
-    """Draw the retrieval grid of some sketches, drawn at random by the run's seed, under the figures they belong to."""
+    """Draw the retrieval grid of some sketches, chosen by the run's seed, under the figures that they belong to."""
     if not rows:
         return
     from effnet_jax.figures.grid import retrieval_grid, select_queries
@@ -120,6 +122,6 @@ def draw_grid(path: Path, evaluation: Evaluation, ranking: Ranking, split: Split
         ranking,
         select_queries(ranking, rows, seed=evaluation.seed or 0),
         path,
-        title=f"{evaluation.dataset}: {figures}",
-        subtitle=f"{counts}; checkpoint: {evaluation.selection}, step {evaluation.step}; sketches drawn at random",
+        title=f"{title_of(evaluation.dataset, evaluation.split)}: {figures}",
+        subtitle=f"{counts}; checkpoint: {evaluation.selection}, step {evaluation.step}; sketches chosen at random",
     )

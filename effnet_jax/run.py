@@ -161,7 +161,7 @@ def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Che
 def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[TrainState], dict[str, float]]:
     """Make the function that measures a state on the held-out photos, and on the test set only where asked for."""
     config = experiment.config
-    names = [name for name in ("validation",) if name in experiment.splits]
+    names = ["validation"] if "validation" in experiment.splits else []
     names += ["test"] if config.eval.best_on_test else []
 
     def measure(state: TrainState) -> dict[str, float]:

@@ -1,9 +1,11 @@
 """Training without a sketch, and with photos beside sketches: through the real loop, to a catalogue, and resumed."""
 
+import contextlib
 import csv
 import dataclasses
 import json
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -16,9 +18,13 @@ from tiny import draw_pair, tiny_config, write_pairs, write_photos
 from effnet_jax import run
 from effnet_jax.catalogue.build import build_catalogue
 from effnet_jax.catalogue.catalogue import Catalogue
+from effnet_jax.cli.program import main
 from effnet_jax.config import Config, ConfigError, TrsmConfig
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.data.loading import load_splits
+from effnet_jax.figures.training_curves import read_scalars
 from effnet_jax.runs.folder import trained_encoders
+from effnet_jax.stages.alignment.alignment_stage import AlignmentStage
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +100,16 @@ def test_photos_alone_become_a_catalogue(alone, photos, home):
     assert {Path(hit.path).parent for hit in hits} == {photos} and len(hits) == 50
 
 
+def test_report_figures_and_comparison_know_drawings(alone, home, capsys, monkeypatch):
+    for arguments in (["report", home / "alone"], ["compare", home / "alone", home / "alone"]):
+        monkeypatch.setattr("sys.argv", ["effnet-jax", *map(str, arguments)])
+        with contextlib.suppress(SystemExit):
+            main()
+        assert "error" not in capsys.readouterr().err
+    page = (home / "alone" / "report.html").read_text()
+    assert "20 photos of the drawn split" in re.sub("<[^>]*>", "", page)
+
+
 @pytest.mark.parametrize("name", ["alone", "mixed"])
 def test_a_resumed_run_ends_in_the_same_bits(alone, mixed, home, name):
     config, again = {"alone": alone, "mixed": mixed}[name][0], home / f"{name}_again"
@@ -113,6 +129,22 @@ def test_figures_of_a_mixed_run_are_on_real_sketches(mixed, home):
     assert {evaluation.summary.gallery for evaluation in evaluations} == {8}
     measured = {name for name in scalars(home / "mixed") if name.startswith("eval/")}
     assert "eval/validation/mrr" in measured and not any("drawn" in name for name in measured)
+
+
+def test_a_report_on_held_out_photos_never_looks_at_the_test_set(mixed, home, monkeypatch):
+    config, _ = mixed
+    asked = []
+    real = AlignmentStage.rank
+    monkeypatch.setattr(AlignmentStage, "rank", lambda *args: asked.append(args[2]) or real(*args))
+    held_out = dataclasses.replace(config, eval=dataclasses.replace(config.eval, split="validation"))
+    (evaluation,) = run.train(held_out, home / "held_out")
+    assert set(asked) == {"validation"} and evaluation.chosen_as == ("last",)
+    assert (evaluation.split, evaluation.summary.gallery) == ("validation", 20)
+    measured = [line for line in read_scalars(home / "held_out" / "metrics.jsonl")["eval/validation/mrr"][1]]
+    assert abs(100 * evaluation.summary.mrr.value - measured[-1]) < 1e-3
+    nothing = dataclasses.replace(held_out, data=dataclasses.replace(config.data, validation_share=0.0))
+    with pytest.raises(ConfigError, match=r"eval\.split='validation' needs held-out photos"):
+        from_mapping(nothing)
 
 
 def test_an_epoch_of_a_mixed_run_is_a_pass_over_the_sketches(mixed, home):

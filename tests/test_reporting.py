@@ -21,7 +21,7 @@ class Checkpoints:
 
 def chosen(total=30, *, validation=True, asked=True, **steps):
     splits = {"test": None} | ({"validation": SimpleNamespace(photo_ids=("a", "b"), drawn=False)} if validation else {})
-    config = SimpleNamespace(eval=SimpleNamespace(best_on_test=asked))
+    config = SimpleNamespace(eval=SimpleNamespace(best_on_test=asked, split="test"))
     run = SimpleNamespace(folder="runs/x")
     return choose(SimpleNamespace(total_steps=total, splits=splits, config=config, run=run), Checkpoints(**steps))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int32
 
+from effnet_jax.data.split import split_measured
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import credit_at_k
 from effnet_jax.runs.choice import Choice
@@ -190,6 +191,6 @@ def _check_agreement(run: Answered, result: dict[str, Any], ranks: Path) -> None
 
 def _gallery_ids(run: Run, split: str) -> frozenset[str] | None:
     try:
-        return frozenset(run.splits[split].photo_ids)
+        return frozenset(run.splits[split_measured(split)].photo_ids)
     except (ValueError, KeyError):
         return None

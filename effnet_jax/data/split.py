@@ -17,6 +17,32 @@ log = logging.getLogger(__name__)
 DRAWN = "drawn"  # how the tags of pseudo sketches begin
 
 
+def name_measured(split: str, *, drawn: bool) -> str:
+    """Name a split under which figures are reported: those on drawings never pass for those on real sketches."""
+    return (DRAWN if split == "test" else f"{DRAWN} {split}") if drawn else split
+
+
+def split_measured(name: str) -> str:
+    """Give the split that `name_measured` named.
+
+    Example:
+        >>> from effnet_jax.data.split import name_measured, split_measured
+        >>> name_measured("test", drawn=True), split_measured("drawn"), split_measured("drawn validation")
+        ('drawn', 'test', 'validation')
+    """
+    return "test" if name == DRAWN else name.removeprefix(f"{DRAWN} ")
+
+
+def title_of(dataset: str, measured: str) -> str:
+    """Name what figures are on: the data set, and the split where it is not the usual one, the test.
+
+    Args:
+        dataset: its name.
+        measured: as `name_measured` gives it.
+    """
+    return dataset if measured == "test" else f"{dataset}, {measured}"
+
+
 @runtime_checkable
 class PictureFiles(Protocol):
     """Where the encoded pictures of a split come from, by row; must be picklable and safe in threads."""

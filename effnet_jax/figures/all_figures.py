@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from effnet_jax.data.split import title_of
 from effnet_jax.figures.accuracy_curve import accuracy_curve
 from effnet_jax.figures.attention_figures import attention_figures
 from effnet_jax.figures.drawn import Drawn, FigureSource
@@ -84,7 +85,7 @@ def _accuracy(source: FigureSource) -> list[Drawn]:
 def _grids(source: FigureSource) -> list[Drawn]:
     results, split, rows = source.results, source.split, source.config.eval.grid_rows or 6
     choices: list[tuple[str, str, str, Any]] = [
-        ("random", "Retrieval, random sketches", "sketches drawn at random",
+        ("random", "Retrieval, random sketches", "sketches chosen at random",
          select_queries(results.ranking, rows, seed=source.seed)),
         ("hardest", "Retrieval, hardest sketches", "the sketches of the worst ranks, worst first",
          select_queries(results.ranking, rows, rule="hardest")),
@@ -94,11 +95,11 @@ def _grids(source: FigureSource) -> list[Drawn]:
         for tag, stem in zip(tags, _stems(tags), strict=True):
             own = np.flatnonzero(np.array(results.saved.tags) == tag)
             chosen = np.sort(np.random.default_rng(source.seed).permutation(own)[: max(2, rows // 2)])
-            how = f"sketches tagged {tag} (of {len(own)}), drawn at random"
+            how = f"sketches tagged {tag} (of {len(own)}), chosen at random"
             choices.append((stem, f"Retrieval, tag {tag}", how, chosen))
     accuracies = {key: value for key, value in results.figures.items() if key.startswith("acc@")}
     shown = (f"{key.replace('acc', 'Acc')} {100 * value['value']:.1f} %" for key, value in accuracies.items())
-    title = f"{results.figures['dataset']}: {'  '.join(shown)}"
+    title = f"{title_of(results.figures['dataset'], results.figures['split'])}: {'  '.join(shown)}"
     drawn = []
     for stem, name, how, chosen in choices:
         subtitle = f"{results.caption.partition(': ')[2]}; {how}"

@@ -55,7 +55,7 @@ def attention_figures(source: FigureSource) -> list[Drawn]:
             distances[domain, moment] = tuple(np.average(x, axis=0, weights=weight) for x in (token, pixel))
             if moment == "after":
                 overlays[domain] = np.concatenate(patches)[shown]
-    counts = f"{len(chosen)} sketches, drawn at random, and their photos"
+    counts = f"{len(chosen)} sketches, chosen at random, and their photos"
     subtitle = f"{results.encoder_caption}; {counts}; lines: mean over heads, bars: standard deviation, dots: heads"
     files = draw_attention_distance(source.out / "attention_distance", distances, tokens=tokens, subtitle=subtitle)
     pairs = [(results.saved.sketch_ids[chosen[i]], images["sketch"][i], images["photo"][i]) for i in shown]
@@ -71,7 +71,7 @@ def attention_figures(source: FigureSource) -> list[Drawn]:
     return [
         Drawn("attention", "Attention distance", caption.strip(), tuple(files)),
         Drawn(
-            "attention", "Attention maps", f"{words[0].upper()}{words[1:]}. Sketches drawn at random.", tuple(overlay)
+            "attention", "Attention maps", f"{words[0].upper()}{words[1:]}. Sketches chosen at random.", tuple(overlay)
         ),
     ]
 

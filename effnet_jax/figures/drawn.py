@@ -6,7 +6,7 @@ from pathlib import Path
 
 from effnet_jax.config import Config
 from effnet_jax.data.loading import load_splits
-from effnet_jax.data.split import Split
+from effnet_jax.data.split import Split, split_measured
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.figures.evaluated import Evaluated
 
@@ -41,7 +41,7 @@ class FigureSource:
     def split(self) -> Split:
         """The split that was evaluated; its files must be those of then."""
         figures = self.results.figures
-        split = load_splits(self.config)[figures["split"]]
+        split = load_splits(self.config)[split_measured(figures["split"])]
         if split.sha256 != figures["split_sha256"]:
             raise ValueError(
                 f"the files of {figures['dataset']} / {figures['split']} changed since the run was evaluated (split "

@@ -44,7 +44,7 @@ class Pictures(Protocol):
 
 
 def select_queries(ranking: Ranking, count: int, *, rule: str = "random", seed: int = 0) -> Int[np.ndarray, " n"]:
-    """Rows to show: drawn at random (in their own order), or those of the worst rank, worst first.
+    """Rows to show: chosen at random (in their own order), or those of the worst rank, worst first.
 
     Args:
         ranking: of all queries.

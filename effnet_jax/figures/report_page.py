@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from effnet_jax.data.split import title_of
 from effnet_jax.figures.drawn import Drawn
 from effnet_jax.presentation.page import escape, inline, table, write_page
 from effnet_jax.retrieval.metrics import Measure
@@ -27,7 +28,7 @@ def write_report(
     results = metrics["results"]
     first = results[0]
     body = [
-        f"<h1>{escape(first['dataset'])}</h1>",
+        f"<h1>{escape(title_of(first['dataset'], first['split']))}</h1>",
         f'<p class="quiet">run <code>{escape(found.folder)}</code></p>',
         f"<p>{first['queries']} sketches of {first['query_photos']} photos, searched in the whole gallery of "
         f"{first['gallery']} photos of the {escape(first['split'])} split.</p>",
@@ -44,7 +45,7 @@ def write_report(
     if notes:
         body += ["<h2>Not drawn</h2>", "<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"]
     body += ["<h2>How it was made</h2>", _facts(found, results)]
-    return write_page(path, f"{first['dataset']}: {found.folder.name}", "\n".join(body))
+    return write_page(path, f"{title_of(first['dataset'], first['split'])}: {found.folder.name}", "\n".join(body))
 
 
 def _results_table(results: Sequence[Any]) -> str:

@@ -59,7 +59,7 @@ def draw_similarities(
             left.plot(places, np.arange(len(rows)), "o", markersize=420 / max(len(rows), 70), markerfacecolor="none",
                       markeredgecolor="white", markeredgewidth=0.8)  # fmt: skip
         left.grid(False)
-        shown = "" if len(photos) == scores.shape[1] else f" ({len(photos)} of {scores.shape[1]}, drawn at random)"
+        shown = "" if len(photos) == scores.shape[1] else f" ({len(photos)} of {scores.shape[1]}, chosen at random)"
         left.set(title="every sketch with every photo", xlabel=f"photo{shown}", ylabel="sketch, sorted by its photo")
         figure.colorbar(image, ax=left, label="cosine", pad=0.02)
         bins = np.linspace(min(others.min(), true.min()), max(others.max(), true.max()), 41).tolist()
