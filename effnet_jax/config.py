@@ -196,6 +196,8 @@ class OptimConfig:
     b2: float = 0.999
     eps: float = 1e-8
     clip_norm: float = 0.0  # global gradient norm; 0 = off
+    layer_decay: float = 1.0  # ViT: each block learns at this times the rate of the next, 0..1; 1 = all at one rate
+    freeze: tuple[str, ...] = ()  # parameters that do not learn, by name: encoder.backbone.patch_embed.*
 
 
 @dataclasses.dataclass(frozen=True)

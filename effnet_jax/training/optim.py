@@ -6,6 +6,7 @@ import jax
 import optax
 
 from effnet_jax.config import OptimConfig
+from effnet_jax.training.rates import scale_by_place
 
 
 def make_schedule(config: OptimConfig, total_steps: int) -> optax.Schedule:
@@ -35,15 +36,18 @@ def make_optimizer(config: OptimConfig, total_steps: int) -> optax.GradientTrans
     """Adam with L2 in the gradient (the paper's), or AdamW with decay of the matrices only.
 
     The paper's L2 term joins the gradient *before* Adam's scaling, for every parameter; decoupled decay is another
-    optimiser. Clipping, where asked for, sees the gradient of the loss alone.
+    optimiser. Clipping, where asked for, sees the gradient of the loss alone. `layer_decay` and `freeze` scale what a
+    parameter would be changed by, its decay too.
     """
     adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
-    rate = optax.scale_by_learning_rate(make_schedule(config, total_steps))
+    rate: list[Any] = [optax.scale_by_learning_rate(make_schedule(config, total_steps))]
+    if config.layer_decay != 1 or config.freeze:
+        rate = [scale_by_place(config.layer_decay, config.freeze), *rate]
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     if config.name == "adam":
-        return optax.chain(*clip, optax.add_decayed_weights(config.weight_decay), adam, rate)
+        return optax.chain(*clip, optax.add_decayed_weights(config.weight_decay), adam, *rate)
     decay = optax.add_decayed_weights(config.weight_decay, mask=_matrices)
-    return optax.chain(*clip, adam, decay, rate)
+    return optax.chain(*clip, adam, decay, *rate)
 
 
 def _matrices(params: Any) -> Any:
