@@ -83,11 +83,15 @@ class Experiment:
         return split == "unpaired" or self.config.data.name == PHOTOS
 
     def training_images(self, split: str, sizes: tuple[int, ...]) -> PairImages:
-        """Give the images of a split for training; photos without sketches are drawn anew in each epoch."""
-        if not self.draws(split):
+        """Give the images of a split for training; what is drawn by the pen is drawn anew in each epoch."""
+        redraw = 0.0 if self.draws(split) else self.config.augment.redraw
+        if not self.draws(split) and not redraw:
             return self.images(split, sizes)
-        from effnet_jax.data.drawings import CANVAS, Drawings  # only here, as it needs OpenCV
+        from effnet_jax.data.drawings import CANVAS, Drawings, Redrawn  # only here, as it needs OpenCV
 
+        if redraw:
+            pairs = self.images(split, {"sketch": (*sizes, CANVAS), "photo": sizes})
+            return Redrawn(pairs, self.config.pen, self.config.train.seed, redraw)
         photos = self.images(split, {"sketch": (), "photo": (*sizes, CANVAS)})
         return Drawings(photos, self.config.pen, self.config.train.seed)
 

@@ -1,4 +1,4 @@
-"""Photos with pseudo sketches that are drawn anew in each epoch, as training takes them. No JAX."""
+"""Sketches that are drawn anew in each epoch, as training takes them: from photos, or from real sketches. No JAX."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from effnet_jax.config import PenConfig
 from effnet_jax.data.cache import ImageCache, Role
 from effnet_jax.data.photo_folder import photo_seed
 from effnet_jax.images.preprocessing import resize
-from effnet_jax.images.pseudo_sketch import CANVAS, draw_sketch
+from effnet_jax.images.pseudo_sketch import CANVAS, draw_sketch, redraw_sketch
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,4 +52,49 @@ class Drawings:
             ]
             for size in sizes["sketch"]:
                 taken["sketch", size] = np.stack([resize(image, size, self.photos.resample) for image in drawn])
+        return taken
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Redrawn:
+    """Pairs whose real sketches are drawn anew, some of them in each epoch; stands where an `ImageCache` does.
+
+    Args:
+        images: resized sketches and photos, the canvas among the sizes of the sketches.
+        pen: draws them.
+        seed: of the run; together with sketch and epoch it decides a drawing.
+        share: of the sketches that are drawn anew in an epoch, 0..1.
+    """
+
+    images: ImageCache
+    pen: PenConfig
+    seed: int
+    share: float
+
+    @property
+    def mode(self) -> str:
+        """Where the pixels are."""
+        return self.images.mode
+
+    @property
+    def sizes(self) -> Mapping[Role, tuple[int, ...]]:
+        """Edges of sketches and of photos, pixels."""
+        return self.images.sizes
+
+    def take_pairs(
+        self, sketches: Int[np.ndarray, " b"], epochs: Int[np.ndarray, " b"], sizes: Mapping[Role, tuple[int, ...]]
+    ) -> dict[tuple[Role, int], UInt8[np.ndarray, "b _ _ 3"]]:
+        """Give sketches and their photos, as an epoch shows them."""
+        taken = self.images.take_pairs(sketches, epochs, sizes)
+        if not sizes["sketch"]:
+            return taken
+        keys = [int(self.images.split.sketch_sha256[i][:12], 16) for i in sketches]
+        seeds = [(1 + self.seed, key, epoch) for key, epoch in zip(keys, epochs.tolist(), strict=True)]
+        rows = [row for row, seed in enumerate(seeds) if np.random.default_rng([2, *seed]).random() < self.share]
+        if rows:
+            canvases = self.images.take("sketch", sketches[rows], (CANVAS,))[CANVAS]
+            for row, canvas in zip(rows, canvases, strict=True):
+                drawn = redraw_sketch(canvas, self.pen, seeds[row])
+                for size in sizes["sketch"]:
+                    taken["sketch", size][row] = resize(drawn, size, self.images.resample)
         return taken

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
-from effnet_jax.data.cache import ROLES, ImageRows, Role
+from effnet_jax.data.cache import ROLES, ImageCache, ImageRows, Role
 from effnet_jax.data.split import Split
 from effnet_jax.images.preprocessing import source_size
 
@@ -109,7 +109,7 @@ def train_batches(
         .map(_Gather(sources, sizes))
     )
     decoding = any(held.mode == "none" for _, held in sources)
-    drawing = any(source.drawn for source, _ in sources)
+    drawing = any(not isinstance(held, ImageCache) for _, held in sources)
     return _iterate(batches, workers if decoding else 0, busy=decoding or drawing)
 
 

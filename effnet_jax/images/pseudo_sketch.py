@@ -53,6 +53,39 @@ def draw_sketch(photo: Canvas, pen: PenConfig, seed: Sequence[int]) -> Canvas:
     return np.repeat(np.rint(255 * (1 - drawn)).astype(np.uint8)[..., None], 3, axis=-1)
 
 
+def redraw_sketch(sketch: Canvas, pen: PenConfig, seed: Sequence[int]) -> Canvas:
+    """Draw a real sketch anew as another hand might: some of it lost, of another thickness, bent, tilted and shifted.
+
+    The same sketch, pen and seed give the same drawing.
+
+    Args:
+        sketch: RGB, dark on light.
+        pen: what varies, and how much; edges play no part.
+        seed: whole numbers, 0 or above, such as (run, sketch, epoch).
+
+    Returns:
+        RGB, grey on white.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.config import PenConfig
+        >>> from effnet_jax.images.pseudo_sketch import redraw_sketch
+        >>> sketch = np.full((256, 256, 3), 255, np.uint8)
+        >>> sketch[64:192, 126:130] = 0  # one stroke
+        >>> again = redraw_sketch(sketch, PenConfig(), seed=(0, 7))
+        >>> bool(again.min() < 100), bool((again != sketch).any())
+        (True, True)
+    """
+    rng = np.random.default_rng(list(seed))
+    ink = 1 - sketch.min(axis=-1).astype(np.float32) / 255
+    lost, patches = _between(pen.stroke_loss, rng), _smooth_noise(_between(pen.bend_width, rng), rng)
+    ink[patches > np.quantile(patches, 1 - lost)] = 0
+    blur = _between(pen.thickness, rng)
+    inked = np.minimum(cv2.GaussianBlur(ink, (0, 0), blur) * (1 + blur), 1)
+    drawn = _bend(inked, pen, rng)
+    return np.repeat(np.rint(255 * (1 - drawn)).astype(np.uint8)[..., None], 3, axis=-1)
+
+
 def draw_picture(photo: UInt8[np.ndarray, "h w 3"], pen: PenConfig, seed: Sequence[int]) -> UInt8[np.ndarray, "_ _ 3"]:
     """Draw a sketch of a photo of any size, in the shape of the photo: its shorter side is that of the canvas."""
     drawing = draw_sketch(to_canvas(photo), pen, seed)

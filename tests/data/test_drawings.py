@@ -9,7 +9,7 @@ from PIL import Image
 
 from effnet_jax.config import PenConfig
 from effnet_jax.data.cache import cached_images
-from effnet_jax.data.drawings import Drawings
+from effnet_jax.data.drawings import Drawings, Redrawn
 from effnet_jax.data.photo_folder import open_photos
 from effnet_jax.data.pipeline import train_batches
 from effnet_jax.images.pseudo_sketch import CANVAS
@@ -156,3 +156,29 @@ def test_real_sketches_stand_in_the_order_that_they_have_alone(real, drawn):
 def test_impossible_shares_are_refused(real, drawn, share, message):
     with pytest.raises(ValueError, match=message):
         batches(1, REAL, real, unpaired=(drawn, drawings(drawn)), unpaired_share=share, batch_size=11)
+
+
+def redrawn(share, seed=0, mode="ram"):
+    sizes = {"sketch": (*SOURCES, CANVAS), "photo": SOURCES}
+    return Redrawn(cached_images(REAL, sizes, mode=mode), PenConfig(), seed, share)
+
+
+def test_real_sketches_are_drawn_anew_in_their_share_and_photos_are_not(real):
+    plain, half = batches(20, REAL, real), batches(20, REAL, redrawn(0.5))
+    for key in ("photo_10", "photo_12", "sketch_index", "photo_index", "position"):
+        np.testing.assert_array_equal(joined(plain, key), joined(half, key))
+    changed = (joined(plain, "sketch_12") != joined(half, "sketch_12")).any((1, 2, 3))
+    assert 0.3 < changed.mean() < 0.7
+    np.testing.assert_array_equal((joined(plain, "sketch_10") != joined(half, "sketch_10")).any((1, 2, 3)), changed)
+    assert_same(plain, batches(20, REAL, redrawn(0.0)))
+
+
+def test_a_redrawn_sketch_follows_from_sketch_epoch_and_seed():
+    got = batches(8, REAL, redrawn(1.0))
+    rows, sketches = joined(got, "sketch_index"), joined(got, "sketch_12")
+    for sketch in range(10):
+        first, second, *_ = sketches[rows == sketch]
+        assert not np.array_equal(first, second)
+    assert_same(got[3:], batches(5, REAL, redrawn(1.0), start_step=3))
+    assert_same(got, batches(8, REAL, redrawn(1.0, mode="none"), workers=2))
+    assert not np.array_equal(joined(batches(8, REAL, redrawn(1.0, seed=1)), "sketch_12"), sketches)

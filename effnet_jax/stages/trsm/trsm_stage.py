@@ -140,5 +140,5 @@ class TrsmStage(Stage):
 
     def _are_fixed(self, domain: str) -> bool:
         """Tell whether the pictures of a domain are the same in every epoch, and are all of the training split."""
-        drawn = domain == "sketch" and self.experiment.draws("train")
+        drawn = domain == "sketch" and (self.experiment.draws("train") or self.config.augment.redraw)
         return not (drawn or "unpaired" in self.experiment.splits or self.config.augment.mirror_pairs)
