@@ -60,6 +60,7 @@ class Experiment:
             "model": dataclasses.asdict(self.config.model),
             "trsm": dataclasses.asdict(self.config.trsm),
             "late": dataclasses.asdict(self.config.late),
+            "parameters": "average" if self.config.train.average else "params",
             "preprocessing": self.preprocessing.to_dict(),
             "data": {"name": self.config.data.name, "train_sha256": self.splits["train"].sha256},
         }

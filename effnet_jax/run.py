@@ -1,6 +1,5 @@
 """Train a run and report on it: the parts of the other modules, put together."""
 
-import dataclasses
 import functools
 import logging
 import os
@@ -110,7 +109,9 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             f"log.profile_steps={config.log.profile_steps} lie beyond the last step, {experiment.total_steps}."
         )
     optimizer = make_optimizer(config.optim, experiment.total_steps)
-    step = make_train_step(stage.objective, optimizer, draw_key, experiment.mesh, stage.shardings)
+    step = make_train_step(
+        stage.objective, optimizer, draw_key, experiment.mesh, stage.shardings, average_decay=config.train.average
+    )
     with (
         TrainLog(
             experiment.run.scalars_file,
@@ -154,8 +155,7 @@ def first_or_latest_state(experiment: Experiment, stage: Stage, checkpoints: Che
     if lines.exists() and lines.stat().st_size and is_first():
         log.warning("%s was started before, but holds no checkpoint; starting anew", experiment.run.folder)
     state = jax.jit(stage.fresh_state, out_shardings=stage.shardings)(key)
-    params, batch_stats = stage.pretrained(state.variables)
-    return dataclasses.replace(state, params=params, batch_stats=batch_stats)
+    return state.started_with(stage.pretrained(state.variables))
 
 
 def make_selection_metrics(experiment: Experiment, stage: Stage) -> Callable[[TrainState], dict[str, float]]:

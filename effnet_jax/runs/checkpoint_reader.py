@@ -11,7 +11,7 @@ from effnet_jax.encoders.encoders import NO_EFFECT, Encoders, PairModule, read_m
 from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
-from effnet_jax.runs.saved import STATE, read_about, read_tree
+from effnet_jax.runs.saved import STATE, evaluated_parameters, read_about, read_tree
 from effnet_jax.storage.integrity import refuse_damaged
 
 
@@ -39,7 +39,7 @@ def read_checkpoint(folder: Path, *, selection: str, frozen: Path, model: Mappin
     stage2 = bool(about.get("trsm", {}).get("enabled"))
     if stage2:
         refuse_damaged(frozen, f"the frozen encoders in {frozen} are damaged; copy them back, or train again")
-    place, inside = (frozen, ()) if stage2 else (folder / STATE, ("params", "model"))
+    place, inside = (frozen, ()) if stage2 else (folder / STATE, (evaluated_parameters(about), "model"))
     origin = {
         "run": str(folder.parent.parent),
         "step": int(folder.name),
@@ -51,20 +51,20 @@ def read_checkpoint(folder: Path, *, selection: str, frozen: Path, model: Mappin
         Preprocessing.from_dict(about["preprocessing"]),
         params=jax.device_get(read_tree(place, inside, like)),
         origin=origin,
-        pair_module=_read_pair_module(folder, about["trsm"], config) if stage2 else None,
+        pair_module=_read_pair_module(folder, about, config) if stage2 else None,
         late=LateConfig(**about.get("late", {})),
         batch_stats=jax.device_get(read_tree(folder / STATE, ("batch_stats",), like_stats)) if like_stats else {},
     )
 
 
-def _read_pair_module(folder: Path, trsm: Mapping[str, Any], model: ModelConfig) -> PairModule:
+def _read_pair_module(folder: Path, about: Mapping[str, Any], model: ModelConfig) -> PairModule:
     try:
-        config = TrsmConfig(**trsm)
+        config = TrsmConfig(**about["trsm"])
     except TypeError as error:
         raise ValueError(f"{folder} describes a TRSM that this version does not know: {error}") from error
     init = make_functional_trsm(model, config).init
     like = jax.eval_shape(init, jax.random.key(0))
-    return PairModule(config, jax.device_get(read_tree(folder / STATE, ("params", "trsm"), like)))
+    return PairModule(config, jax.device_get(read_tree(folder / STATE, (evaluated_parameters(about), "trsm"), like)))
 
 
 def _refuse_mixed(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:

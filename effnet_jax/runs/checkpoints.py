@@ -1,11 +1,12 @@
 """Checkpoints of a run; this file and saved.py are all that imports orbax."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,10 @@ class Checkpoints:
         wrong += [f"{n} is missing" for n in shapes if n not in saved]
         if wrong:
             raise ValueError(f"the checkpoint {folder} does not hold the state of this model: " + "; ".join(wrong))
-        # before there were batch statistics, checkpoints had no such field
-        target = like if "batch_stats" in tree or like.batch_stats else _fields(like, ("step", "params", "opt_state"))
+        # older checkpoints lack fields that came later
+        names = [field.name for field in dataclasses.fields(like)]
+        missing = [name for name in names if name not in tree and not getattr(like, name)]
+        target = _fields(like, [name for name in names if name not in missing]) if missing else like
         try:
             items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(target)})
             restored = self._manager.restore(step, args=items)[STATE]
@@ -273,7 +276,7 @@ def _not_told_twice(record: logging.LogRecord) -> bool:
     return not (record.levelno == logging.ERROR and ("orbax" in record.pathname or abandoned))
 
 
-def _fields(state: TrainState, names: tuple[str, ...]) -> dict[str, Any]:
+def _fields(state: TrainState, names: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(state, name) for name in names}
 
 

@@ -54,6 +54,11 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is no checkpoint of effnet_jax, or not whole: {error}") from error
 
 
+def evaluated_parameters(about: Mapping[str, Any]) -> str:
+    """Name the part of a checkpoint's state that is evaluated: the parameters, or their moving average."""
+    return str(about.get("parameters", "params"))
+
+
 def read_saved_metrics(folder: Path) -> dict[str, float]:
     """Read the selection metrics of a checkpoint; empty where none were measured."""
     try:

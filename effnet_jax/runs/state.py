@@ -33,17 +33,24 @@ class TrainState:
         params: trained parameters, nested dict.
         opt_state: optax state.
         batch_stats: running statistics of batch norms, nested dict; empty for backbones without them.
+        average: exponential moving average of the parameters; empty where there is none.
     """
 
     step: Any
     params: dict[str, Any]
     opt_state: Any
     batch_stats: Any = dataclasses.field(default_factory=dict)
+    average: Any = dataclasses.field(default_factory=dict)
 
     @property
     def variables(self) -> Variables:
-        """What the model computes with."""
-        return Variables(self.params, self.batch_stats)
+        """What the model is evaluated with: the average of the parameters where there is one."""
+        return Variables(self.average or self.params, self.batch_stats)
+
+    def started_with(self, variables: Variables) -> "TrainState":
+        """Put other variables into a state that has not been trained yet."""
+        average = jax.tree.map(jnp.copy, variables.params) if self.average else {}
+        return dataclasses.replace(self, params=variables.params, batch_stats=variables.batch_stats, average=average)
 
 
 def state_shardings(state: TrainState, mesh: Mesh, *, fsdp: bool) -> TrainState:
@@ -58,8 +65,13 @@ def state_shardings(state: TrainState, mesh: Mesh, *, fsdp: bool) -> TrainState:
     return dataclasses.replace(shardings, batch_stats=param_shardings(state.batch_stats, mesh, fsdp=False))
 
 
-def make_state(variables: Variables, optimizer: optax.GradientTransformation) -> TrainState:
+def make_state(variables: Variables, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
     """Start at step 0 with fresh optimiser state; traceable, so it can run under jit with output shardings."""
     params, batch_stats = variables
-    zero = jnp.zeros((), jnp.int32)
-    return TrainState(step=zero, params=params, opt_state=optimizer.init(params), batch_stats=batch_stats)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        batch_stats=batch_stats,
+        average=jax.tree.map(jnp.copy, params) if averaged else {},
+    )

@@ -72,7 +72,8 @@ class Stage(ABC):
 
     def fresh_state(self, key: Key[Array, ""]) -> TrainState:
         """Start at step 0; can be traced."""
-        return make_state(self.init(key), make_optimizer(self.config.optim, self.experiment.total_steps))
+        optimizer = make_optimizer(self.config.optim, self.experiment.total_steps)
+        return make_state(self.init(key), optimizer, averaged=bool(self.config.train.average))
 
     @cached_property
     def state(self) -> TrainState:

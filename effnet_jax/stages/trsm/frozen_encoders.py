@@ -15,7 +15,7 @@ from effnet_jax.experiment import Experiment
 from effnet_jax.runs.checkpoints import Checkpoints
 from effnet_jax.runs.choice import BEST, WORDS
 from effnet_jax.runs.folder import Run
-from effnet_jax.runs.saved import STATE, abstract, read_tree, restore_tree, save_tree
+from effnet_jax.runs.saved import STATE, abstract, evaluated_parameters, read_about, read_tree, restore_tree, save_tree
 from effnet_jax.runs.start import Start
 from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders
 from effnet_jax.runtime.hosts import only_first, say_to_all
@@ -161,5 +161,6 @@ def _load(source: Run, experiment: Experiment) -> tuple[str, int, Params]:
         raise ConfigError(f"init_from={source.folder} has no checkpoint that is whole; train it first.")
     like = jax.eval_shape(experiment.model.init, jax.random.key(0))
     rule, step = chosen
-    folder = source.checkpoints / str(step) / STATE
-    return rule, step, read_tree(folder, ("params", "model"), like, replicated(experiment.mesh))
+    folder = source.checkpoints / str(step)
+    inside = (evaluated_parameters(read_about(folder)), "model")
+    return rule, step, read_tree(folder / STATE, inside, like, replicated(experiment.mesh))
