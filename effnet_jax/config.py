@@ -82,6 +82,7 @@ class AugmentConfig:
     sketch_views: tuple[ViewName, ...] = ("a0", "a1")  # anchor, augmented: plain, rotated, or cropped and coloured
     photo_views: tuple[ViewName, ...] = ("a0", "a1")
     fill: tuple[int, ...] = (0, 0, 0)  # RGB 0..255 outside a rotated image; paper: black
+    other_sketch: bool = False  # the augmented view of a sketch is another sketch of its photo, where there is one
     redraw: float = 0.0  # share of the real sketches that the pen draws anew in each epoch: thickness, loss, bending
     max_angle: float = 30.0  # a1 rotates by U(-max_angle, max_angle), degrees
     mirror: float = 0.8  # a1 mirrors with this probability

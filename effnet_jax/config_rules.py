@@ -40,6 +40,8 @@ def impossible(config: Config) -> list[str]:
         (len(augment.fill) == 3 and all(0 <= f <= 255 for f in augment.fill),
          f"augment.fill={augment.fill} needs three numbers in 0..255"),
         (0 <= augment.mirror <= 1, f"augment.mirror={augment.mirror} is a probability, 0..1"),
+        (not augment.other_sketch or loss.intra_sketch > 0,
+         "augment.other_sketch gives the augmented view of a sketch, which only the term loss.intra_sketch looks at"),
         (0 <= augment.redraw <= 1, f"augment.redraw={augment.redraw} is a share, 0..1"),
         (0 <= augment.mirror_pairs <= 1, f"augment.mirror_pairs={augment.mirror_pairs} is a probability, 0..1"),
         (0 <= augment.crop_mirror <= 1, f"augment.crop_mirror={augment.crop_mirror} is a probability, 0..1"),

@@ -14,6 +14,7 @@ from effnet_jax.data.split import Split
 from effnet_jax.images.preprocessing import source_size
 
 AHEAD = 4  # batches that are made before they are asked for
+_OTHER = 2**20  # epochs later: what draws anew draws the other sketch otherwise
 ENDLESS = 2**62  # pairs; grain counts batches of one pair over its own, longer, endless stream and overflows
 
 
@@ -52,6 +53,7 @@ def train_batches(
     workers: int = 0,
     unpaired: tuple[Split, PairImages] | None = None,
     unpaired_share: float = 0.5,
+    other_view: str = "",
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Give this host's rows of the global batches, without end.
 
@@ -73,11 +75,12 @@ def train_batches(
         workers: processes that decode where nothing is cached; 0 takes threads. Cached images need none and get none.
         unpaired: a split of drawings that joins, and its images; its photos are numbered behind the gallery.
         unpaired_share: of the rows of a batch that are drawings, in (0, 1).
+        other_view: give another sketch of the photo besides, for this view; "" gives none.
 
     Returns:
         Dicts of arrays that own their memory: `sketch_<size>` and `photo_<size>` uint8 (b, size, size, 3) for the sizes
-        needed, `photo_index` int32 (b,), the photo's row in the gallery, `sketch_index` int32 (b,), and `position`
-        uint32 (b,), the place in the stream (modulo 2**32).
+        needed, `other_<size>` where it is asked for, `photo_index` int32 (b,), the photo's row in the gallery,
+        `sketch_index` int32 (b,), and `position` uint32 (b,), the place in the stream (modulo 2**32).
 
     Raises:
         ValueError: impossible arguments; all of them in one message.
@@ -106,7 +109,7 @@ def train_batches(
     batches = (
         stream.map_with_index(_with_position)[start_step * batch_size : ENDLESS]
         .batch(batch_size // hosts, batch_fn=np.asarray)[host::hosts]
-        .map(_Gather(sources, sizes))
+        .map(_Gather(sources, sizes, seed, source_size(other_view, image_size) if other_view else 0))
     )
     decoding = any(held.mode == "none" for _, held in sources)
     drawing = any(not isinstance(held, ImageCache) for _, held in sources)
@@ -164,6 +167,8 @@ class _Gather:
 
     sources: Sequence[tuple[Split, PairImages]]
     sizes: Mapping[Role, tuple[int, ...]]
+    seed: int
+    other_size: int  # of another sketch of the photo; 0: none
 
     def __call__(self, rows: Int[np.ndarray, "b 4"]) -> dict[str, np.ndarray]:
         number, sketch, epoch, position = rows.T
@@ -179,14 +184,33 @@ class _Gather:
                 index = sketch[of_source]
                 batch["sketch_index"][of_source] = index + sketches
                 batch["photo_index"][of_source] = split.photo_index[index] + photos
-                for (role, size), taken in images.take_pairs(index, epoch[of_source], self.sizes).items():
-                    name = f"{role}_{size}"
+                pictures = images.take_pairs(index, epoch[of_source], self.sizes)
+                named = {f"{role}_{size}": taken for (role, size), taken in pictures.items()}
+                if self.other_size:
+                    others = _others(split, index, position[of_source], self.seed)
+                    wanted: dict[Role, tuple[int, ...]] = {"sketch": (self.other_size,), "photo": ()}
+                    taken = images.take_pairs(others, epoch[of_source] + _OTHER, wanted)
+                    named[f"other_{self.other_size}"] = taken["sketch", self.other_size]
+                for name, taken in named.items():
                     if len(of_source) == len(rows):
                         batch[name] = taken
                     else:
                         batch.setdefault(name, np.empty((len(rows), *taken.shape[1:]), np.uint8))[of_source] = taken
             sketches, photos = sketches + len(split.sketch_ids), photos + len(split.photo_ids)
         return batch
+
+
+def _others(
+    split: Split, sketches: Int[np.ndarray, " b"], positions: Int[np.ndarray, " b"], seed: int
+) -> Int[np.ndarray, " b"]:
+    """Choose another sketch of each sketch's photo, by its place in the stream; itself where it is the only one."""
+    chosen = []
+    for sketch, position in zip(sketches.tolist(), positions.tolist(), strict=True):
+        same = np.flatnonzero(split.photo_index == split.photo_index[sketch])
+        others = same[same != sketch]
+        rng = np.random.default_rng([seed, 3, position])
+        chosen.append(int(rng.choice(others)) if len(others) else sketch)
+    return np.array(chosen)
 
 
 def _with_position(position: int, row: tuple[int, int, int]) -> tuple[int, int, int, int]:

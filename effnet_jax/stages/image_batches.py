@@ -9,6 +9,7 @@ import jax
 from effnet_jax.data.pipeline import train_batches
 from effnet_jax.experiment import Experiment
 from effnet_jax.images.preprocessing import source_size
+from effnet_jax.stages.draws import AUGMENTED
 
 
 def image_batches(
@@ -24,6 +25,8 @@ def image_batches(
     config = experiment.config
     size = config.model.image_size
     sizes = {source_size(view, size) for names in views.values() for view in names}
+    own = {source_size(view, size) for view in views["sketch"]}
+    other = config.augment.sketch_views[AUGMENTED]
     sources = {
         name: (experiment.splits[name], experiment.training_images(name, tuple(sorted(sizes or {size}))))
         for name in ("train", "unpaired")
@@ -41,4 +44,5 @@ def image_batches(
         workers=config.data.workers or os.cpu_count() or 1,
         unpaired=sources.get("unpaired"),
         unpaired_share=config.data.unpaired_share,
+        other_view=other if config.augment.other_sketch and source_size(other, size) in own else "",
     )

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, UInt8
 from effnet_jax.config import AugmentConfig
 from effnet_jax.images.augment import augment, row_keys, source_size
 from effnet_jax.images.preprocessing import Preprocessing
-from effnet_jax.stages.draws import IN_ENCODER, PAIR, VIEW
+from effnet_jax.stages.draws import AUGMENTED, IN_ENCODER, PAIR, VIEW
 from effnet_jax.training.step import Batch
 
 MakeViews = Callable[[str, Batch, Key[Array, ""], Sequence[int]], list[Float[Array, "b h w 3"]]]
@@ -25,18 +25,14 @@ def make_views(config: AugmentConfig, preprocessing: Preprocessing) -> MakeViews
     def views(domain: str, batch: Batch, key: Key[Array, ""], wanted: Sequence[int]) -> list[Float[Array, "b h w 3"]]:
         names = getattr(config, f"{domain}_views")
 
-        def source(view: str) -> UInt8[Array, "b h w 3"]:
-            images = batch[f"{domain}_{source_size(view, preprocessing.image_size)}"]
+        def source(i: int) -> UInt8[Array, "b h w 3"]:
+            size = source_size(names[i], preprocessing.image_size)
+            other = f"other_{size}"
+            images = batch[other if i == AUGMENTED and domain == "sketch" and other in batch else f"{domain}_{size}"]
             return _mirror_pairs(images, batch, key, config.mirror_pairs) if config.mirror_pairs else images
 
         return [
-            augment(
-                names[i],
-                source(names[i]),
-                row_keys(key, batch["position"], VIEW[domain, i]),
-                preprocessing,
-                config,
-            )
+            augment(names[i], source(i), row_keys(key, batch["position"], VIEW[domain, i]), preprocessing, config)
             for i in wanted
         ]
 

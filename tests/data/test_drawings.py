@@ -182,3 +182,31 @@ def test_a_redrawn_sketch_follows_from_sketch_epoch_and_seed():
     assert_same(got[3:], batches(5, REAL, redrawn(1.0), start_step=3))
     assert_same(got, batches(8, REAL, redrawn(1.0, mode="none"), workers=2))
     assert not np.array_equal(joined(batches(8, REAL, redrawn(1.0, seed=1)), "sketch_12"), sketches)
+
+
+def test_another_sketch_of_the_photo_stands_beside_where_there_is_one(real, drawn):
+    options = dict(unpaired=(drawn, drawings(drawn)), other_view="a1")
+    got = batches(30, REAL, real, **options)
+    assert got[0]["other_12"].shape == (4, 12, 12, 3) and "other_10" not in got[0]
+    seen = set()
+    for batch in got:
+        pairs = zip(batch["sketch_index"].tolist(), batch["photo_index"].tolist(), strict=True)
+        for i, (sketch, photo) in enumerate(pairs):
+            if photo >= len(REAL.photo_ids):  # another drawing of the same photo
+                assert not np.array_equal(batch["other_12"][i], batch["sketch_12"][i])
+                continue
+            of_photo = np.flatnonzero(REAL.photo_index == photo).tolist()
+            (other,) = [j for j in of_photo if np.array_equal(real.sketches(12)[j], batch["other_12"][i])]
+            assert other != sketch
+            seen.add((sketch, other))
+    assert len(seen) >= 12  # of 16 ordered pairs of sketches of one photo
+    assert_same(got[10:], batches(20, REAL, real, start_step=10, **options))
+    plain = batches(30, REAL, real, unpaired=(drawn, drawings(drawn)))
+    assert_same([{k: v for k, v in batch.items() if k != "other_12"} for batch in got], plain)
+
+
+def test_a_sketch_that_is_the_only_one_stands_beside_itself():
+    single = fake_split(5, 5)
+    images = cached_images(single, SOURCES, mode="ram")
+    for batch in batches(3, single, images, other_view="a0"):
+        np.testing.assert_array_equal(batch["other_10"], batch["sketch_10"])

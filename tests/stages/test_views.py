@@ -1,6 +1,7 @@
 """Pairs that are mirrored together."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -49,3 +50,15 @@ def test_it_depends_on_the_place_in_the_stream_alone(batch):
 @pytest.mark.parametrize(("probability", "share"), [(0.0, 0), (1.0, 1)])
 def test_never_and_always(batch, probability, share):
     assert mirrored(batch, "sketch", probability).mean() == share
+
+
+def test_another_sketch_takes_the_place_of_the_augmented_view_alone(batch):
+    config = AugmentConfig(sketch_views=("a0", "a0"), photo_views=("a0", "a0"))
+    batch = {name: jnp.asarray(rows) for name, rows in batch.items()}
+    batch["other_10"] = batch["sketch_10"][::-1]
+    views, key = make_views(config, PIXELS), jax.random.key(3, impl="threefry2x32")
+    anchor, augmented = views("sketch", batch, key, (0, 1))
+    np.testing.assert_allclose(anchor, normalise(batch["sketch_10"], PIXELS))
+    np.testing.assert_allclose(augmented, normalise(batch["other_10"], PIXELS))
+    for view in views("photo", batch, key, (0, 1)):
+        np.testing.assert_allclose(view, normalise(batch["photo_10"], PIXELS))
