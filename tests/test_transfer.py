@@ -159,6 +159,22 @@ def test_other_encoders_are_refused_with_the_flag_that_mends_it(
         refuse_misfits(starting_encoders(str(home / start)), other)
 
 
+def test_a_larger_image_interpolates_the_positions(second, home, tmp_path):
+    larger = dataclasses.replace(second, model=dataclasses.replace(second.model, image_size=64))
+    evaluations = run.train(short(larger), tmp_path / "run")
+    theirs = trained_encoders(home / "run1").params["photo_encoder"]["backbone"]
+    ours = trained_encoders(tmp_path / "run").params["photo_encoder"]["backbone"]
+    assert theirs["pos_embed"].shape == (1, 5, 24) and ours["pos_embed"].shape == (1, 17, 24)
+    np.testing.assert_array_equal(ours["pos_embed"][:, 0], theirs["pos_embed"][:, 0])
+    for corner, patch in ((1, 1), (4, 2), (13, 3), (16, 4)):  # corners of the grid stay nearest to the old ones
+        distances = np.abs(theirs["pos_embed"][0, 1:] - ours["pos_embed"][0, corner]).sum(-1)
+        assert distances.argmin() == patch - 1
+    np.testing.assert_array_equal(
+        ours["blocks"][0]["mlp"]["fc1"]["kernel"], theirs["blocks"][0]["mlp"]["fc1"]["kernel"]
+    )
+    assert "Its positions were interpolated from images of 32 pixels." in evaluations[0].summary.notes
+
+
 def test_a_refused_run_leaves_no_checkpoint(second, home, tmp_path):
     other = dataclasses.replace(second, model=dataclasses.replace(second.model, embedding_size=8))
     with pytest.raises(ConfigError, match=r"embedding_size: 16 there, 8 here"):

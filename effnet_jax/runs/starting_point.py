@@ -5,10 +5,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
 from effnet_jax.config import Config, ConfigError
 from effnet_jax.data.split import Split
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.encoders.exported import is_exported, read_exported
+from effnet_jax.models.presets import BACKBONES
+from effnet_jax.models.vit import resize_position_embeddings
 from effnet_jax.runs.folder import Run, short_hash, trained_encoders
 from effnet_jax.runs.start import Start
 
@@ -58,6 +63,26 @@ def refuse_misfits(encoders: Encoders, config: Config) -> None:
         raise ConfigError(f"init_from={config.init_from} does not fit this configuration:\n{listed}")
 
 
+def with_image_size(encoders: Encoders, size: int) -> Encoders:
+    """Give ViTs another image size, by interpolating their positions; other encoders as they are."""
+    config = encoders.config
+    by_patch = BACKBONES[config.backbone].family == "vit" and config.pooling != "all"  # whose head has a place for each
+    if config.image_size == size or not by_patch:
+        return encoders
+    params = {}
+    for name, tree in encoders.params.items():
+        positions = jnp.asarray(tree["backbone"]["pos_embed"])
+        resized = np.asarray(resize_position_embeddings(positions, size, config.patch_size))
+        params[name] = {**tree, "backbone": {**tree["backbone"], "pos_embed": resized}}
+    return dataclasses.replace(
+        encoders,
+        config=dataclasses.replace(config, image_size=size),
+        preprocessing=dataclasses.replace(encoders.preprocessing, image_size=size),
+        params=params,
+        origin={**encoders.origin, "interpolated_from": config.image_size},
+    )
+
+
 def describe_start(
     origin: Mapping[str, Any], init_from: str, splits: Mapping[str, Split], *, same_data: bool = False
 ) -> Start:
@@ -71,7 +96,9 @@ def describe_start(
     """
     data = origin.get("data", {})
     known = list(_runs(str(origin.get("run", "")), init_from))
-    notes = [] if known else [f"Which photos the encoders of {init_from} were trained on is not known here."]
+    before = origin.get("interpolated_from")
+    notes = [f"Its positions were interpolated from images of {before} pixels."] if before else []
+    notes += [] if known else [f"Which photos the encoders of {init_from} were trained on is not known here."]
     for name in ("test", "validation"):
         seen = _seen(known[same_data:], splits[name]) if name in splits else []
         if seen:

@@ -14,7 +14,7 @@ from effnet_jax.encoders.evaluator import Embeddings, embed_split
 from effnet_jax.encoders.tokens import encode_split
 from effnet_jax.experiment import Experiment
 from effnet_jax.retrieval.ranking import rank_gallery
-from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders
+from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders, with_image_size
 from effnet_jax.runs.state import Variables
 from effnet_jax.runtime.hosts import check_same, first_then_rest, only_first
 from effnet_jax.runtime.sharding import gathered, put
@@ -114,6 +114,7 @@ def started_variables(experiment: Experiment, fresh: Variables) -> Variables:
     """
     config = experiment.config
     encoders = first_then_rest("reading init_from", lambda: starting_encoders(config.init_from))
+    encoders = with_image_size(encoders, config.model.image_size)
     refuse_misfits(encoders, config)
     start = describe_start(encoders.origin, config.init_from, experiment.splits)
     only_first("writing where the run starts", lambda: experiment.run.write_start(start))
