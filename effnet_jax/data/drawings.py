@@ -9,8 +9,7 @@ from jaxtyping import Int, UInt8
 from effnet_jax.config import PenConfig
 from effnet_jax.data.cache import ImageCache, Role
 from effnet_jax.data.photo_folder import photo_seed
-from effnet_jax.images.preprocessing import resize
-from effnet_jax.images.pseudo_sketch import CANVAS, draw_sketch, redraw_sketch
+from effnet_jax.images.pseudo_sketch import CANVAS, draw_lines, redraw_lines, resize_lines
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,11 +46,11 @@ class Drawings:
         if sizes["sketch"]:
             seeds = [photo_seed(self.photos.split.photo_sha256[i]) for i in sketches]
             drawn = [
-                draw_sketch(photo, self.pen, (1 + self.seed, photo_id, epoch))  # 0 stands for the fixed drawings
+                draw_lines(photo, self.pen, (1 + self.seed, photo_id, epoch))  # 0 stands for the fixed drawings
                 for photo, photo_id, epoch in zip(photos[CANVAS], seeds, epochs.tolist(), strict=True)
             ]
             for size in sizes["sketch"]:
-                taken["sketch", size] = np.stack([resize(image, size, self.photos.resample) for image in drawn])
+                taken["sketch", size] = np.stack([resize_lines(lines, size, self.photos.resample) for lines in drawn])
         return taken
 
 
@@ -94,7 +93,7 @@ class Redrawn:
         if rows:
             canvases = self.images.take("sketch", sketches[rows], (CANVAS,))[CANVAS]
             for row, canvas in zip(rows, canvases, strict=True):
-                drawn = redraw_sketch(canvas, self.pen, seeds[row])
+                lines = redraw_lines(canvas, self.pen, seeds[row])
                 for size in sizes["sketch"]:
-                    taken["sketch", size][row] = resize(drawn, size, self.images.resample)
+                    taken["sketch", size][row] = resize_lines(lines, size, self.images.resample)
         return taken

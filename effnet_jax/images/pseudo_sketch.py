@@ -20,6 +20,8 @@ _LEAST_INK, _MOST_INK = 0.002, 0.35  # share of the canvas on strokes, of a phot
 
 Canvas = UInt8[np.ndarray, "256 256 3"]
 Strokes = Bool[np.ndarray, "256 256"]
+Lines = UInt8[np.ndarray, "256 256"]  # 0 black, 255 white
+_DOWN, _ACROSS = np.mgrid[:CANVAS, :CANVAS].astype(np.float32) - CANVAS / 2
 
 
 def draw_sketch(photo: Canvas, pen: PenConfig, seed: Sequence[int]) -> Canvas:
@@ -47,10 +49,14 @@ def draw_sketch(photo: Canvas, pen: PenConfig, seed: Sequence[int]) -> Canvas:
         >>> bool(sketch.min() < 100), round(float((sketch < 128).mean()), 2)
         (True, 0.02)
     """
+    return _in_colour(draw_lines(photo, pen, seed))
+
+
+def draw_lines(photo: Canvas, pen: PenConfig, seed: Sequence[int]) -> Lines:
+    """Draw what `draw_sketch` draws, as one channel."""
     rng = np.random.default_rng(list(seed))
     strokes = find_strokes(photo, pen, rng)
-    drawn = _bend(_ink(strokes, pen, rng), pen, rng)
-    return np.repeat(np.rint(255 * (1 - drawn)).astype(np.uint8)[..., None], 3, axis=-1)
+    return _bend(_ink(strokes, pen, rng), pen, rng)
 
 
 def redraw_sketch(sketch: Canvas, pen: PenConfig, seed: Sequence[int]) -> Canvas:
@@ -76,14 +82,25 @@ def redraw_sketch(sketch: Canvas, pen: PenConfig, seed: Sequence[int]) -> Canvas
         >>> bool(again.min() < 100), bool((again != sketch).any())
         (True, True)
     """
+    return _in_colour(redraw_lines(sketch, pen, seed))
+
+
+def redraw_lines(sketch: Canvas, pen: PenConfig, seed: Sequence[int]) -> Lines:
+    """Draw what `redraw_sketch` draws, as one channel."""
     rng = np.random.default_rng(list(seed))
     ink = 1 - sketch.min(axis=-1).astype(np.float32) / 255
     lost, patches = _between(pen.stroke_loss, rng), _smooth_noise(_between(pen.bend_width, rng), rng)
     ink[patches > np.quantile(patches, 1 - lost)] = 0
     blur = _between(pen.thickness, rng)
-    inked = np.minimum(cv2.GaussianBlur(ink, (0, 0), blur) * (1 + blur), 1)
-    drawn = _bend(inked, pen, rng)
-    return np.repeat(np.rint(255 * (1 - drawn)).astype(np.uint8)[..., None], 3, axis=-1)
+    return _bend(np.minimum(cv2.GaussianBlur(ink, (0, 0), blur) * (1 + blur), 1), pen, rng)
+
+
+def resize_lines(lines: Lines, size: int, resample: str) -> UInt8[np.ndarray, "s s 3"]:
+    """Resize a drawing of one channel as `resize` does its three."""
+    from PIL import Image
+
+    small = Image.fromarray(lines).resize((size, size), Image.Resampling[resample.upper()])
+    return _in_colour(np.asarray(small))
 
 
 def draw_picture(photo: UInt8[np.ndarray, "h w 3"], pen: PenConfig, seed: Sequence[int]) -> UInt8[np.ndarray, "_ _ 3"]:
@@ -104,7 +121,7 @@ def find_strokes(photo: Canvas, pen: PenConfig, rng: np.random.Generator) -> Str
         smooth = cv2.GaussianBlur(channel, (0, 0), scale)
         across, down = (cv2.Sobel(smooth, cv2.CV_16S, x, 1 - x, scale=_GRADIENT_UNIT) for x in (1, 0))
         edges |= cv2.Canny(across, down, _GRADIENT_UNIT * low, _GRADIENT_UNIT * high, L2gradient=True)
-    _, stroke_of, table, _ = cv2.connectedComponentsWithStats(edges, connectivity=8)
+    _, stroke_of, table, _ = cv2.connectedComponentsWithStats(edges, connectivity=8, ltype=cv2.CV_16U)
     length = table[:, cv2.CC_STAT_AREA]
     lost = (rng.random(len(length)) < _between(pen.stroke_loss, rng)) & (length <= pen.longest_lost)
     kept = (length >= _between(pen.shortest_stroke, rng)) & ~lost
@@ -142,19 +159,24 @@ def _ink(strokes: Strokes, pen: PenConfig, rng: np.random.Generator) -> Float32[
     return np.minimum(cv2.GaussianBlur(strokes.astype(np.float32), (0, 0), thickness) * (2.6 * thickness + 0.6), 1)
 
 
-def _bend(
-    drawn: Float32[np.ndarray, "256 256"], pen: PenConfig, rng: np.random.Generator
-) -> Float32[np.ndarray, "256 256"]:
+def _bend(drawn: Float32[np.ndarray, "256 256"], pen: PenConfig, rng: np.random.Generator) -> Lines:
     """Bend lines, and tilt, stretch and shift the whole, as a hand does."""
-    down, across = np.mgrid[:CANVAS, :CANVAS].astype(np.float32) - CANVAS / 2
     angle = np.radians(rng.normal(0, pen.tilt))
     high, wide = rng.normal(1, pen.stretch, 2)
     shift = rng.normal(0, pen.shift, 2)
     strength, width = _between(pen.bend, rng), _between(pen.bend_width, rng)
-    waves = [strength * _smooth_noise(width, rng) for _ in range(2)]
-    rows = (np.cos(angle) * down - np.sin(angle) * across) * high + shift[0] + waves[0] + CANVAS / 2
-    columns = (np.sin(angle) * down + np.cos(angle) * across) * wide + shift[1] + waves[1] + CANVAS / 2
-    return cv2.remap(drawn, columns.astype(np.float32), rows.astype(np.float32), cv2.INTER_LINEAR)
+    rows, columns = (np.float32(strength) * _smooth_noise(width, rng) for _ in range(2))
+    turned = np.array([[np.cos(angle) * high, -np.sin(angle) * high], [np.sin(angle) * wide, np.cos(angle) * wide]])
+    for where, (of_down, of_across), moved in zip((rows, columns), turned.astype(np.float32), shift, strict=True):
+        where += of_down * _DOWN
+        where += of_across * _ACROSS
+        where += np.float32(moved + CANVAS / 2)
+    bent = cv2.remap(drawn, columns, rows, cv2.INTER_LINEAR)
+    return 255 - np.rint(255 * bent).astype(np.uint8)
+
+
+def _in_colour(lines: UInt8[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s 3"]:
+    return cv2.merge([lines, lines, lines])
 
 
 def _smooth_noise(width: float, rng: np.random.Generator) -> Float32[np.ndarray, "256 256"]:
