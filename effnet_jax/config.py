@@ -165,7 +165,9 @@ class LateConfig:
 
     window: float = 2.0  # how far it looks, in patches; 0 = all over the photo
     ink: float = 2.0  # mean darkness, 0..255, from which a patch of a sketch counts
-    weight: float = 1.0  # w: score = (1 - w) * cosine of the embeddings + w * scale * mean cosine of the patches, 0..1
+    weight: float = (
+        1.0  # w, 0..1: score = (1 - w) * cosine + w * scale * mean cosine of patches, over 1 - w + w * scale
+    )
     scale: float = 2.0  # the spread of cosines of embeddings over that of patches, between the photos of a gallery
 
 
@@ -232,8 +234,8 @@ class EvalConfig:
     batch_size: int = 64  # images encoded at a time
     split: EvalSplit = "test"  # validation: the report is on held-out photos, while a recipe is still being sought
     ks: tuple[int, ...] = (1, 5, 10)  # K of Acc@K
-    protocols: tuple[EvalProtocol, ...] = ("encoder",)  # a ViT also: late, late_rerank; TRSM: rerank, all_pairs, paired
-    shortlist: int = 100  # photos that rerank and late_rerank score anew for each sketch, the first of the encoder
+    protocols: tuple[EvalProtocol, ...] = ("encoder",)  # ViT: late; TRSM: all_pairs, fused, paired; and _rerank
+    shortlist: int = 100  # photos that *rerank scores anew for each sketch, the first of the encoder
     paired_shuffles: int = 8  # orders of the queries over which paired reports its spread
     photo_to_sketch: bool = False  # also rank the sketches for each photo
     best_on_test: bool = False  # also report the paper's optimistic rule: the epoch that is best on the test set

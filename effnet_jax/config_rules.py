@@ -58,7 +58,7 @@ def impossible(config: Config) -> list[str]:
         (model.embedding_size > 0, f"model.embedding_size={model.embedding_size} must be above 0"),
         (bool(model.weights), "model.weights is empty; give a file, timm/NAME.TAG, none, or auto"),
         (loss.temperature > 0, f"loss.temperature={loss.temperature} must be above 0"),
-        (min(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter, loss.decorrelation) >= 0
+        (min(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter, loss.late, loss.decorrelation) >= 0
          and max(loss.multi, loss.intra_sketch, loss.intra_photo, loss.inter) > 0,
          "the weights in loss must not be negative, and one of them must be above 0"),
         (loss.multi > 0, "loss.multi=0 would leave the head untrained, whose embedding retrieval compares"),

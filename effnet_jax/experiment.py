@@ -140,7 +140,7 @@ def prepare(
     _refuse_separate_folders(run.folder)
     splits = first_then_rest("reading the data", lambda: load_splits(config))
     check_same("the data", json.dumps({name: split.sha256 for name, split in splits.items()}))
-    only_first("opening --workdir", lambda: record_splits(run, splits))
+    only_first("opening --workdir", lambda: record_splits(run, splits, trains=claim is not None))
     steps_per_epoch = _steps_per_epoch(config, splits)
     return Experiment(
         config=config,

@@ -67,7 +67,10 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
 
 
 def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
-    """Report on the checkpoints of a run, finished or not; the `eval` section may differ from when it was trained.
+    """Report on the checkpoints of a run, finished or not.
+
+    What training did not look at may differ from when it was trained: the `eval` section, `trsm.weight`, and the `late`
+    section of a run without that term.
 
     Args:
         config: that of the run, as in `train`.
@@ -86,7 +89,10 @@ def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list
         raise ConfigError(f"there is no run in {run.folder}; train it first with --mode=train, or check --workdir.")
     if not run.steps():
         raise ConfigError(f"{run.folder} has no checkpoint yet; wait for the first, or train it with --mode=train.")
-    experiment = prepare(config, workdir, free_sections=(*FREE_SECTIONS, "eval"))
+    config = from_mapping(config)
+    # what training did not look at may be changed to see what it brings
+    free = (*FREE_SECTIONS, "eval", "trsm.weight", *(() if config.loss.late else ("late",)))
+    experiment = prepare(config, workdir, free_sections=free)
     with experiment.open_checkpoints() as checkpoints:
         return report(experiment, make_stage(experiment), checkpoints)
 

@@ -16,8 +16,11 @@ from tiny import tiny_config, write_pairs
 from effnet_jax import run
 from effnet_jax.cli.program import main
 from effnet_jax.config import Config, ConfigError, TrsmConfig
+from effnet_jax.figures.attention_figures import _start
+from effnet_jax.figures.drawn import FigureSource
+from effnet_jax.figures.evaluated import read_evaluated
 from effnet_jax.runs.folder import Run, trained_encoders
-from effnet_jax.runs.starting_point import refuse_misfits, starting_encoders
+from effnet_jax.runs.starting_point import refuse_misfits, starting_encoders, with_image_size
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,38 @@ def test_test_photos_that_were_trained_on_before_are_named(second, home, caplog)
     assert any(found in note for note in run.train(short(third), home / "third")[0].summary.notes)
 
 
+def test_what_an_older_run_was_trained_on_is_not_known(second, home, caplog):
+    shutil.copytree(home / "run1", home / "older")
+    record = json.loads((home / "older" / "split.json").read_text())
+    (home / "older" / "split.json").write_text(
+        json.dumps({name: {k: v for k, v in part.items() if k != "photo_sha256"} for name, part in record.items()})
+    )
+    run.train(short(started(second, home / "older")), home / "from_older")
+    assert "were trained on is not known here" in caplog.text
+
+
+def test_held_out_photos_that_chose_a_checkpoint_before_were_not_trained_on(first, home):
+    again = started(first, home / "run1")
+    notes = run.train(short(again), home / "again_on_the_same")[0].summary.notes
+    assert not any("validation photos" in note for note in notes)
+
+
+def test_attention_before_training_is_that_of_the_start(second, home):
+    run.train(short(second), home / "attention")
+    source = FigureSource(read_evaluated(home / "attention"), Run(home / "attention").config, home / "attention")
+    params, note = _start(source)
+    assert note == ""
+    for got, want in zip(jax.tree.leaves(params), jax.tree.leaves(trained_encoders(home / "run1").params), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_weights_with_a_place_for_each_token_are_not_interpolated(first, home):
+    encoders = trained_encoders(home / "run1")
+    for changes in ({"token_recycling": True}, {"pooling": "all"}):
+        bound = dataclasses.replace(encoders, config=dataclasses.replace(encoders.config, **changes))
+        assert with_image_size(bound, 64) is bound
+
+
 def test_a_resumed_run_needs_no_start(second, home):
     shutil.copytree(home / "run1", home / "gone")
     config = started(second, home / "gone")
@@ -125,6 +160,19 @@ def test_a_start_without_it_forgets_the_earlier_one(second, home, tmp_path):
         run.train(bad, tmp_path / "run")
     run.train(short(tiny_config(home / "second", home)), tmp_path / "run")
     assert Run(tmp_path / "run").start is None
+
+
+def test_stage_2_takes_a_checkpoint_of_the_run(first, home, tmp_path):
+    steps = Run(home / "run1").steps()
+    config = started(first, home / "run1" / "checkpoints" / str(steps[-1]), trsm=TrsmConfig(enabled=True, heads=2))
+    run.train(short(config), tmp_path / "run")
+    with ocp.StandardCheckpointer() as checkpointer:
+        kept = jax.tree.leaves(checkpointer.restore(tmp_path / "run" / "encoders"))
+    theirs = trained_encoders(home / "run1", steps[-1])
+    for got, want in zip(kept, jax.tree.leaves(theirs.params), strict=True):
+        np.testing.assert_array_equal(got, want)
+    start = Run(tmp_path / "run").start
+    assert start is not None and (start.step, start.selection) == (steps[-1], "as asked for")
 
 
 def test_stage_2_freezes_what_was_exported(exported, second, home):

@@ -30,7 +30,7 @@ class Hit:
 
     Attributes:
         rank: from 1.
-        score: cosine of the sketch's and the photo's embedding, -1 to 1; with re-ranking, TRSM's score.
+        score: cosine of the sketch's and the photo's embedding, -1 to 1; with re-ranking, what `reranked_by` gives.
         path: where the photo was when it was embedded.
         row: of the index; `Catalogue.thumbnail` takes it.
         status: "ok"; "missing": no file there now; "changed": the file there now is another one.
@@ -168,6 +168,15 @@ class Catalogue:
         """Embed sketches as `search` does; unit norm."""
         none = np.empty((0, self.manifest.width), np.float32)
         return np.concatenate([none, *map(self.encoders.embed_sketches, self._batches(sketches, clean))])
+
+    @property
+    def reranked_by(self) -> str:
+        """What scores photos anew, in words; all of these scores lie in -1 to 1."""
+        late = self.encoders.late
+        if self.encoders.pair_module is not None:
+            return "TRSM"
+        mixed = "" if late.weight == 1 else f", mixed with the cosine (late.weight={late.weight:g})"
+        return f"the likeness of patches (late interaction){mixed}"
 
     @cached_property
     def _reranker(self) -> Any:

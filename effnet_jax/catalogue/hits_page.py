@@ -29,7 +29,8 @@ def write_hits(
         catalogue: where the hits come from.
         sketches: name and picture of each, or what `preview_of` makes of it.
         hits: of each sketch.
-        options: the search was made with: `clean`, `rerank`, and the `shortlist` that was scored anew.
+        options: the search was made with: `clean`, `rerank`, the `shortlist` that was scored anew, and by what, as
+            `reranked_by` of the catalogue says.
     """
     origin = catalogue.encoders.origin
     parts = [
@@ -58,8 +59,8 @@ def _how(options: Mapping[str, Any]) -> str:
     score = "The score is the cosine of sketch and photo; equal scores stand in order of the paths."
     if options.get("rerank"):
         score = (
-            f"The first {options['shortlist']:,} photos by the cosine of sketch and photo were scored anew by TRSM; "
-            "the score is TRSM's, and equal scores keep the order of the cosine."
+            f"The first {options['shortlist']:,} photos by the cosine of sketch and photo were scored anew by "
+            f"{options['reranked_by']}; the score is that one, and equal scores keep the order of the cosine."
         )
     return score + (" The sketches were cleaned first and are shown so." if options.get("clean") else "")
 

@@ -57,6 +57,7 @@ def search(
     unreadable = [*found.unreadable, *((str(path), "no such file or folder") for path in sketches if path not in there)]
     catalogue = Catalogue.open(index, block_rows=block_rows)
     options = {"top": top, "clean": clean, "rerank": rerank, "shortlist": max(top, shortlist) if rerank else None}
+    options |= {"reranked_by": catalogue.reranked_by} if rerank else {}
     searched, hits = [], []
     for start in range(0, len(found.photos), BATCH):
         batch = [photo.path for photo in found.photos[start : start + BATCH]]

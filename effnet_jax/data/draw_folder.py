@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from effnet_jax.config import PenConfig
-from effnet_jax.data.folders import FOLDERS
+from effnet_jax.data.folders import EXTENSIONS, FOLDERS
 from effnet_jax.data.photo_folder import BLANK, photo_seed
 from effnet_jax.data.problems import DataError
 from effnet_jax.data.scan import absolute, find_photos
@@ -105,7 +105,7 @@ def draw_folder(
                     left_out.append((path, problem))
                     continue
                 photo_id = names[path]
-                (folder / photo_folder / f"{photo_id}{Path(path).suffix.lower()}").write_bytes(data)
+                (folder / photo_folder / f"{photo_id}{_extension(path)}").write_bytes(data)
                 for n, drawing in enumerate(drawings):
                     (folder / sketch_folder / f"{photo_id}_{DRAWN}{n + 1}.png").write_bytes(encode_png(drawing))
                 drawn[photo_id] = path
@@ -120,6 +120,12 @@ def draw_folder(
     except FileExistsError as error:
         raise DataError(str(error)) from error
     return DrawnFolder(len(drawn), per_photo * len(drawn), tuple(left_out))
+
+
+def _extension(path: str) -> str:
+    """The extension that a training folder takes; the contents decide how a file is read."""
+    own = Path(path).suffix.lower()
+    return own if own in EXTENSIONS else ".jpg"
 
 
 def _ids(paths: Sequence[str], roots: Sequence[Path]) -> dict[str, str]:

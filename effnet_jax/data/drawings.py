@@ -9,6 +9,7 @@ from jaxtyping import Int, UInt8
 from effnet_jax.config import PenConfig
 from effnet_jax.data.cache import ImageCache, Role
 from effnet_jax.data.photo_folder import photo_seed
+from effnet_jax.data.split import DRAWN
 from effnet_jax.images.pseudo_sketch import CANVAS, draw_lines, redraw_lines, resize_lines
 
 
@@ -89,7 +90,9 @@ class Redrawn:
             return taken
         keys = [int(self.images.split.sketch_sha256[i][:12], 16) for i in sketches]
         seeds = [(1 + self.seed, key, epoch) for key, epoch in zip(keys, epochs.tolist(), strict=True)]
-        rows = [row for row, seed in enumerate(seeds) if np.random.default_rng([2, *seed]).random() < self.share]
+        chosen = [np.random.default_rng([2, *seed]).random() < self.share for seed in seeds]
+        real = [not self.images.split.tags[i].startswith(DRAWN) for i in sketches]
+        rows = np.flatnonzero(np.array(chosen) & np.array(real)).tolist()
         if rows:
             canvases = self.images.take("sketch", sketches[rows], (CANVAS,))[CANVAS]
             for row, canvas in zip(rows, canvases, strict=True):

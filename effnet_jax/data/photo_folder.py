@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Looked(NamedTuple):
-    """What looking at a photo's file found: its hash, and why it cannot be drawn, "" where it can."""
+    """What looking at a photo found: the hash of its file, "" if that did not open; why it cannot be drawn, or ""."""
 
     sha256: str
     problem: str
@@ -124,16 +124,20 @@ def _look_at_all(photos: list[PhotoPath], pen: PenConfig, cache_dir: Path, root:
     known |= {photo.path: [stamps[photo.path], *look] for photo, look in zip(new, looking, strict=True)}
     if new:
         with replacing(record) as temporary:
-            temporary.write_text(json.dumps({path: known[path] for path in stamps}))
+            # what could not be opened today may be opened tomorrow
+            temporary.write_text(json.dumps({path: known[path] for path in stamps if known[path][1]}))
     return (Looked(*known[photo.path][1:]) for photo in photos)
 
 
 def _look_at(photo: PhotoPath, pen: PenConfig) -> Looked:
     try:
         data = Path(photo.path).read_bytes()
-        canvas = to_canvas(decode_rgb(data))
-    except (DecodeError, OSError) as error:
+    except OSError as error:
         return Looked("", str(error))
+    try:
+        canvas = to_canvas(decode_rgb(data))
+    except DecodeError as error:
+        return Looked(hashlib.sha256(data).hexdigest(), str(error))
     return Looked(hashlib.sha256(data).hexdigest(), "" if can_be_drawn(canvas, pen) else BLANK)
 
 

@@ -15,12 +15,12 @@ from effnet_jax.doctor.pictures import Look
 ELSEWHERE = "elsewhere"  # stands for a split
 
 
-def list_photos(folder: Path) -> tuple[DataFile, ...]:
-    """List the photos of a folder, searched to the bottom, under their whole paths."""
-    paths = [Path(photo.path) for photo in find_photos([folder]).photos]
-    return tuple(
-        DataFile(str(path), ELSEWHERE, PHOTO, path.stem, path.stem, "", path.read_bytes, path) for path in paths
-    )
+def list_photos(folder: Path) -> tuple[tuple[DataFile, ...], tuple[str, ...]]:
+    """List the photos of a folder, searched to the bottom, under their whole paths; and what cannot be one."""
+    found = find_photos([folder])
+    paths = [Path(photo.path) for photo in found.photos]
+    photos = (DataFile(str(path), ELSEWHERE, PHOTO, path.stem, path.stem, "", path.read_bytes, path) for path in paths)
+    return tuple(photos), tuple(path for path, _ in found.unreadable)
 
 
 def measured_photos(listing: Listing) -> list[DataFile]:
@@ -28,13 +28,15 @@ def measured_photos(listing: Listing) -> list[DataFile]:
     return listing.part("test" if "test" in listing.splits else "train", PHOTO)
 
 
-def check_elsewhere(measured: Sequence[Look], elsewhere: Sequence[Look]) -> list[Finding]:
-    """Find measured photos that are also elsewhere: with identical pixels, and nearly the same."""
+def check_elsewhere(measured: Sequence[Look], elsewhere: Sequence[Look], unread: Sequence[str] = ()) -> list[Finding]:
+    """Find measured photos that are elsewhere too, with identical pixels or nearly the same; say what was not read."""
+    lost = [*unread, *(look.file.name for look in elsewhere if not look.readable)]
+    notes = [Finding("not compared", tuple(sorted(lost)))] if lost else []
     copies: dict[bytes, list[Look]] = defaultdict(list)
     for look in elsewhere:
         copies[look.pixels].append(look)
     readable = [look for look in measured if look.views is not None and not is_blank(look)]
-    findings = [
+    findings = notes + [
         Finding("test photo elsewhere", (look.file.name, *sorted(copy.file.name for copy in copies[look.pixels])))
         for look in readable
         if look.pixels in copies

@@ -43,6 +43,7 @@ _NOTES = {
     "look at them; take the training photo out if they are one",
     "alike elsewhere": "test photo that is nearly the same as one of --against: "
     "look at them; do not train on that one if they are one",
+    "not compared": "files of --against that no photo can be read from: convert them, or look at them yourself",
     "alike": "photos of one split that are nearly the same: look at them; keep one if they are one",
     "id in both splits": "photo id used in training and test: "
     "if it names the same object, take it out of the training part",

@@ -92,9 +92,9 @@ def _scores(late: LateConfig, side: int) -> Callable[..., Any]:
     ) -> Float32[Array, "s g"]:
         s, p = (rows / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (sketches, photos))
         cosines = jnp.matmul(s, p.T, precision=jax.lax.Precision.HIGHEST)
-        return (1 - late.weight) * cosines + late.weight * late.scale * late_scores(
-            sketch_patches, photo_patches, nearby
-        )
+        patches = late_scores(sketch_patches, photo_patches, nearby)
+        cosine, score = 1 - late.weight, late.weight * late.scale
+        return (cosine * cosines + score * patches) / (cosine + score)
 
     return scores
 

@@ -12,6 +12,7 @@ from effnet_jax.figures.attention_overlay import draw_attention, patch_attention
 from effnet_jax.figures.drawn import Drawn, FigureSource
 from effnet_jax.images.preprocessing import normalise, resize
 from effnet_jax.models.effnet import make_functional
+from effnet_jax.runs.starting_point import starting_encoders, with_image_size
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.alignment.alignment_objective import init_variables
 from effnet_jax.stages.alignment.alignment_stage import pretrained_variables
@@ -81,6 +82,11 @@ def _start(source: FigureSource) -> tuple[Any, str]:
     config = source.config
     if config.trsm.enabled:
         return None, "The encoders of a stage-2 run are frozen."
+    try:
+        if config.init_from:
+            return with_image_size(starting_encoders(config.init_from), config.model.image_size).params, ""
+    except ValueError as error:
+        return None, f"Before training is not shown: {error}"
     key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))[0]  # as effnet_jax.run does
     try:
         fresh = jax.jit(partial(init_variables, make_functional(config.model), config))(key)

@@ -1,8 +1,8 @@
 """Opening the folder of a run to train in it: claimed, of the same configuration and data, and of nobody else."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from effnet_jax.config import Config, ConfigError
@@ -20,10 +20,11 @@ FREE_FIELDS = (
     "loss.block_pairs", "trsm.cache_tokens", "train.micro_batch_size", "train.checkpoint_every_steps",
     "train.keep_checkpoints", "train.log_every_steps",
 )  # fmt: skip
+UNPAIRED = "unpaired"  # name of the split of photos without sketches
 SECTIONS = ("data", "model", "loss", "optim", "train")  # every config.json of ours had these from the first on
 
 
-@contextmanager
+@contextlib.contextmanager
 def claimed(run: Run) -> Iterator[None]:
     """Keep the folder for this process until the block ends, so that no second training writes into it.
 
@@ -101,12 +102,13 @@ def open_run(run: Run, config: Config, *, free_sections: tuple[str, ...] = FREE_
     write_json(run.config_file, ours)
 
 
-def record_splits(run: Run, splits: Mapping[str, Any]) -> None:
+def record_splits(run: Run, splits: Mapping[str, Any], *, trains: bool = True) -> None:
     """Write which photos are in which split, or check that the data are still those of the run.
 
     Args:
         run: its folder.
         splits: name -> effnet_jax.data.split.Split.
+        trains: the run goes on training, for which photos without sketches must be there as before, too.
 
     Raises:
         ConfigError: the files of a split changed since the run was started.
@@ -125,6 +127,12 @@ def record_splits(run: Run, splits: Mapping[str, Any]) -> None:
         write_json(run.splits_file, ours)
         return
     theirs = run.splits
+    if trains and (UNPAIRED in ours) != (UNPAIRED in theirs):
+        began, now = ("with", "without") if UNPAIRED in theirs else ("without", "with")
+        raise ConfigError(
+            f"the run in {run.folder} began {began} photos without sketches, and would go on {now} them; give the same "
+            "data.unpaired_photos, or use another --workdir."
+        )
     changed = [name for name in ours if name in theirs and ours[name]["sha256"] != theirs[name].sha256]
     if changed:
         raise ConfigError(
@@ -146,6 +154,9 @@ def settings_of(run: Run) -> dict[str, Any] | None:
         for section in sections:
             inside = inside.get(section, {})
         inside.pop(last, None)
+    with contextlib.suppress(ValueError):  # whatever the place, these photos decide what is learned
+        if UNPAIRED in run.splits:
+            settings[UNPAIRED] = run.splits[UNPAIRED].sha256
     return settings
 
 

@@ -1,7 +1,7 @@
 """Where a run starts: the trained encoders that `init_from` names, whether they fit, and what is written down of it."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from effnet_jax.runs.start import Start
 
 # How encoders compute and how they were made may differ; what they are may not.
 FREE = ("weights", "dtype", "precision", "attention", "remat", "drop_path")
-TRAINED_ON = ("train", "unpaired", "validation")  # validation photos choose the epoch
+SEEN = {"test": ("train", "unpaired", "validation"), "validation": ("train", "unpaired")}  # validation chose the epoch
 
 
 def starting_encoders(init_from: str) -> Encoders:
@@ -66,8 +66,8 @@ def refuse_misfits(encoders: Encoders, config: Config) -> None:
 def with_image_size(encoders: Encoders, size: int) -> Encoders:
     """Give ViTs another image size, by interpolating their positions; other encoders as they are."""
     config = encoders.config
-    by_patch = BACKBONES[config.backbone].family == "vit" and config.pooling != "all"  # whose head has a place for each
-    if config.image_size == size or not by_patch:
+    bound = config.pooling == "all" or config.token_recycling  # these have weights for each place of the grid
+    if config.image_size == size or bound or BACKBONES[config.backbone].family != "vit":
         return encoders
     params = {}
     for name, tree in encoders.params.items():
@@ -96,16 +96,21 @@ def describe_start(
     """
     data = origin.get("data", {})
     known = list(_runs(str(origin.get("run", "")), init_from))
+    judged = known[same_data:]
+    silent = not known or any(part.photos and not part.photo_sha256 for run in judged for part in run.splits.values())
     before = origin.get("interpolated_from")
     notes = [f"Its positions were interpolated from images of {before} pixels."] if before else []
-    notes += [] if known else [f"Which photos the encoders of {init_from} were trained on is not known here."]
-    for name in ("test", "validation"):
-        seen = _seen(known[same_data:], splits[name]) if name in splits else []
+    if silent:
+        notes.append(
+            f"Which photos the encoders of {init_from}, or those before them, were trained on is not known here."
+        )
+    for name, parts in SEEN.items():
+        seen = _seen(judged, parts, splits[name]) if name in splits else []
         if seen:
             listed = ", ".join(seen[:10]) + (f" and {len(seen) - 10} more" if len(seen) > 10 else "")
             notes.append(
-                f"{len(seen)} of the {len(splits[name].photo_ids)} {name} photos were trained on before, by what "
-                f"init_from={init_from} names: {listed}."
+                f"{len(seen)} of the {len(splits[name].photo_ids)} {name} photos were trained on before, or chose a "
+                f"checkpoint, in what init_from={init_from} names: {listed}."
             )
     return Start(
         init_from,
@@ -127,10 +132,11 @@ def _runs(*folders: str) -> Iterator[Run]:
         run = Run(run.start.run) if run.start is not None and run.start.run else None
 
 
-def _seen(runs: list[Run], split: Split) -> list[str]:
-    """The photos of a split that runs were trained on, as the very same files."""
-    parts = [part for run in runs for name, part in run.splits.items() if name in TRAINED_ON]
-    hashes = {sha256 for part in parts for sha256 in part.photo_sha256}
+def _seen(runs: list[Run], parts: Sequence[str], split: Split) -> list[str]:
+    """The photos of a split that are in some parts of runs, as the very same files."""
+    hashes = {
+        sha256 for run in runs for name in parts if name in run.splits for sha256 in run.splits[name].photo_sha256
+    }
     pairs = zip(split.photo_ids, split.photo_sha256, strict=True)
     return sorted(photo_id for photo_id, sha256 in pairs if short_hash(sha256) in hashes)
 

@@ -34,8 +34,9 @@ class Scorer(Protocol):
 def mix(
     cosines: Float32[np.ndarray, "s m"], scores: Float32[np.ndarray, "s m"], weight: float, scale: float
 ) -> Float32[np.ndarray, "s m"]:
-    """(1 - weight) * cosine + weight * scale * score: fixed numbers, so a pair's score depends on the pair alone."""
-    return np.float32(1 - weight) * cosines + np.float32(weight * scale) * scores
+    """Weigh cosines by 1 - weight and scores by weight * scale, over their sum, so that both stay in -1 to 1."""
+    cosine, score = 1 - weight, weight * scale
+    return np.float32(cosine / (cosine + score)) * cosines + np.float32(score / (cosine + score)) * scores
 
 
 class MixedScorer:

@@ -222,7 +222,7 @@ def test_the_page_is_one_file_with_escaped_names(index, sketch, tmp_path):
 
 
 def test_the_page_says_how_it_was_searched(index, sketch, tmp_path):
-    catalogue, options = Catalogue.open(index), {"clean": True, "rerank": True, "shortlist": 50}
+    catalogue, options = Catalogue.open(index), {"clean": True, "rerank": True, "shortlist": 50, "reranked_by": "TRSM"}
     text = write_hits(tmp_path / "p.html", catalogue, [("x", preview_of(sketch))], [[]], options).read_text()
     assert "The first 50 photos by the cosine of sketch and photo were scored anew by TRSM" in text
     assert "The score is the cosine" not in text

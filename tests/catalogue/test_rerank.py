@@ -83,6 +83,9 @@ def test_without_trsm_patches_are_compared_and_mixed_with_the_cosine(tmp_path):
     build_catalogue([tmp_path / "photos"], tmp_path / "index", encoders, tokens=True)
     catalogue = Catalogue.open(tmp_path / "index")
     assert catalogue.encoders.late == encoders.late  # kept with the index
+    assert (
+        catalogue.reranked_by == "the likeness of patches (late interaction), mixed with the cosine (late.weight=0.75)"
+    )
     sketch = np.asarray(draw_pair(4)[1].convert("RGB"))
     cosines = {hit.row: hit.score for hit in catalogue.search(sketch, top=9)}
     hits = catalogue.search(sketch, top=5, rerank=True, shortlist=9)
@@ -94,7 +97,7 @@ def test_without_trsm_patches_are_compared_and_mixed_with_the_cosine(tmp_path):
     for row, cosine in cosines.items():
         photo = catalogue.tokens([row]).astype(np.float32)[0, 1:]
         alike = np.where(near(4, 2.0), tokens @ (photo / np.linalg.norm(photo, axis=-1, keepdims=True)).T, -1)
-        expected[row] = 0.25 * cosine + 0.75 * 3.0 * alike.max(1)[inked].mean()
+        expected[row] = (0.25 * cosine + 0.75 * 3.0 * alike.max(1)[inked].mean()) / (0.25 + 0.75 * 3.0)
     assert [hit.row for hit in hits] == sorted(expected, key=expected.get, reverse=True)[:5]
     np.testing.assert_allclose([hit.score for hit in hits], [expected[hit.row] for hit in hits], atol=1e-5)
 

@@ -10,6 +10,7 @@ from tiny import write_photos
 from effnet_jax.config import PenConfig
 from effnet_jax.data import draw_folder as module
 from effnet_jax.data.draw_folder import draw_folder
+from effnet_jax.data.folders import read_folder
 from effnet_jax.data.loading import load_split
 from effnet_jax.data.problems import DataError
 
@@ -92,6 +93,13 @@ def test_what_cannot_be_drawn_is_named_and_left_out(photos, tmp_path):
     assert sorted(json.loads((tmp_path / "out/drawn.json").read_text())["left_out"]) == sorted(
         map(list, written.left_out)
     )
+
+
+def test_a_photo_of_another_extension_gets_one_that_training_reads(photos, tmp_path):
+    (photos / "p000.png").rename(photos / "p000.jfif")
+    draw_folder([photos / "p000.jfif", photos / "p001.png"], tmp_path / "out")
+    assert names(tmp_path / "out/trainB") == ["p000.jpg", "p001.png"]
+    assert len(read_folder(tmp_path / "out")["train"].photos) == 2
 
 
 def test_nothing_half_written_is_left(photos, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Photos without sketches in the training stream: drawn anew in each epoch, in even turns with real sketches."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -10,9 +11,9 @@ from PIL import Image
 from effnet_jax.config import PenConfig
 from effnet_jax.data.cache import cached_images
 from effnet_jax.data.drawings import Drawings, Redrawn
-from effnet_jax.data.photo_folder import open_photos
+from effnet_jax.data.photo_folder import open_photos, photo_seed
 from effnet_jax.data.pipeline import train_batches
-from effnet_jax.images.pseudo_sketch import CANVAS
+from effnet_jax.images.pseudo_sketch import CANVAS, draw_lines, resize_lines
 
 SIZE, SOURCES = 10, (10, 12)
 REAL = fake_split(11, 5)
@@ -89,10 +90,16 @@ def test_every_epoch_draws_anew_and_every_start_draws_alike(drawn):
 
 
 def test_a_training_drawing_is_never_the_fixed_one(drawn):
-    fixed = cached_images(drawn, SOURCES, mode="ram").sketches(12)[:]
-    got = batches(2, drawn, drawings(drawn))
+    """The seed of the fixed drawings begins with 0, which no run's does."""
+    images = drawings(drawn)
+    got = batches(2, drawn, images)
     rows, sketches = joined(got, "photo_index")[:PHOTOS], joined(got, "sketch_12")[:PHOTOS]
-    assert all(not np.array_equal(fixed[row], sketch) for row, sketch in zip(rows, sketches, strict=True))
+    for row, sketch in zip(rows, sketches, strict=True):
+        canvas = images.photos.take("photo", np.array([row]), (CANVAS,))[CANVAS][0]
+        key = photo_seed(drawn.photo_sha256[row])
+        again, fixed = (draw_lines(canvas, PenConfig(), seed) for seed in ((1, key, 0), (0, key)))
+        np.testing.assert_array_equal(sketch, resize_lines(again, 12, "bilinear"))
+        assert np.abs(resize_lines(fixed, 12, "bilinear").astype(int) - sketch).mean() > 1
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
@@ -210,3 +217,14 @@ def test_a_sketch_that_is_the_only_one_stands_beside_itself():
     images = cached_images(single, SOURCES, mode="ram")
     for batch in batches(3, single, images, other_view="a0"):
         np.testing.assert_array_equal(batch["other_10"], batch["sketch_10"])
+
+
+def test_drawings_among_real_sketches_are_not_drawn_twice(real):
+    tags = tuple("drawn1" if i % 2 else "01" for i in range(11))
+    split = dataclasses.replace(REAL, tags=tags)
+    sizes = {"sketch": (*SOURCES, CANVAS), "photo": SOURCES}
+    images = Redrawn(cached_images(split, sizes, mode="ram"), PenConfig(), 0, 1.0)
+    got = batches(6, split, images)
+    rows, sketches = joined(got, "sketch_index"), joined(got, "sketch_12")
+    changed = (sketches != real.sketches(12)[rows]).any((1, 2, 3))
+    np.testing.assert_array_equal(changed, rows % 2 == 0)

@@ -1,5 +1,6 @@
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,20 @@ def test_a_photo_is_looked_at_once(folder, tmp_path, monkeypatch):
     os.utime(folder / "2.png", (1, 1))
     open_photos(folder, PEN, tmp_path / "cache")
     assert looked[6:] == [str(folder / "2.png")]
+
+
+def test_a_photo_that_could_not_be_opened_is_tried_again(folder, tmp_path, monkeypatch):
+    real = Path.read_bytes
+
+    def read(path):
+        if path.name == "2.png":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", read)
+        assert "2.png" not in open_photos(folder, PEN, tmp_path / "cache").photo_ids
+    assert "2.png" in open_photos(folder, PEN, tmp_path / "cache").photo_ids
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"a": 1}', b'{"a": []}'])

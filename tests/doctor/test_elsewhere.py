@@ -36,12 +36,15 @@ def photos(tmp_path):
     (folder / "again.jpg").write_bytes(again)
     (folder / "known.jpg").write_bytes(FILES[train[0]])
     (folder / "cut.jpg").write_bytes(FILES[test[0]][:100])
+    (folder / "phone.heic").write_bytes(b"x")
     return folder, test
 
 
 def found(data, photos):
-    report = examine(list_folder(data), elsewhere=list_photos(photos)).report
-    return {(finding.kind, finding.files): finding for finding in report.findings if "elsewhere" in finding.kind}
+    elsewhere, unread = list_photos(photos)
+    report = examine(list_folder(data), elsewhere=elsewhere, unread=unread).report
+    kinds = ("test photo elsewhere", "alike elsewhere", "not compared")
+    return {(finding.kind, finding.files): finding for finding in report.findings if finding.kind in kinds}
 
 
 def test_copies_and_near_copies_of_test_photos_are_named_and_no_others(data, photos):
@@ -50,6 +53,7 @@ def test_copies_and_near_copies_of_test_photos_are_named_and_no_others(data, pho
     assert set(findings) == {
         ("test photo elsewhere", (test[0], str(folder / "deep" / "copy.jpg"))),
         ("alike elsewhere", (test[1], str(folder / "again.jpg"))),
+        ("not compared", (str(folder / "cut.jpg"), str(folder / "phone.heic"))),
     }
     assert "% alike" in findings["alike elsewhere", (test[1], str(folder / "again.jpg"))].detail
 
@@ -60,7 +64,8 @@ def test_a_folder_without_a_test_part_is_looked_at_whole(tmp_path, photos):
     data = corpus.write(tmp_path / "train_only", train)
     for empty in ("testA", "testB"):
         (data / empty).rmdir()
-    assert {files[1] for _, files in found(data, folder)} == {str(folder / "known.jpg")}
+    copied = {files[1] for kind, files in found(data, folder) if kind != "not compared"}
+    assert copied == {str(folder / "known.jpg")}
 
 
 def test_pairs_between_two_sets_are_those_of_both_together(monkeypatch):

@@ -11,7 +11,7 @@ import pytest
 from effnet_jax import Config, ConfigError
 from effnet_jax.config import DataConfig, EvalConfig, LogConfig, OptimConfig
 from effnet_jax.runs.folder import Run
-from effnet_jax.runs.opening import claimed, open_run, record_splits
+from effnet_jax.runs.opening import claimed, open_run, record_splits, settings_of
 
 CONFIG = Config()
 
@@ -86,6 +86,30 @@ def split(sha256, sketches=3):
     return SimpleNamespace(
         sha256=sha256, sketch_ids=("a_1",) * sketches, photo_ids=("a", "b"), photo_sha256=("c" * 64, "d" * 64)
     )
+
+
+def test_photos_without_sketches_must_be_there_again(tmp_path):
+    whole = {"train": split("1"), "test": split("2"), "unpaired": split("3")}
+    without = {name: part for name, part in whole.items() if name != "unpaired"}
+    for began, now, word in ((whole, without, "without"), (without, whole, "with")):
+        run = Run(tmp_path / word)
+        run.folder.mkdir()
+        record_splits(run, began)
+        started(run.folder)
+        record_splits(run, began)
+        with pytest.raises(ConfigError, match=f"would go on {word} them; give the same data.unpaired_photos"):
+            record_splits(run, now)
+        record_splits(run, now, trains=False)  # an evaluation needs none
+
+
+def test_runs_with_other_photos_are_no_seeds_of_one_configuration(tmp_path):
+    settings = []
+    for name, parts in (("a", {}), ("b", {"unpaired": split("3")}), ("c", {"unpaired": split("4")})):
+        run = Run(tmp_path / name)
+        open_run(run, CONFIG)
+        record_splits(run, {"train": split("1"), "test": split("2"), **parts})
+        settings.append(json.dumps(settings_of(run), sort_keys=True))
+    assert len(set(settings)) == 3
 
 
 def test_changed_data_are_refused(tmp_path):

@@ -89,7 +89,7 @@ def rank(config, world, protocol, **late):
 def test_the_ranking_is_that_of_the_mixed_scores(config, world, weight):
     split, _, _, embeddings, _ = world
     s, p = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in embeddings)
-    mixed = (1 - weight) * s @ p.T + weight * 4.0 * scores_of(config, world)
+    mixed = ((1 - weight) * s @ p.T + weight * 4.0 * scores_of(config, world)) / (1 - weight + weight * 4.0)
     expected = rank_scores(mixed.astype(np.float32), split.photo_index)
     ranked = rank(config, world, "late", weight=weight, scale=4.0)
     np.testing.assert_array_equal(ranked.ranking.better, expected.better)
@@ -124,6 +124,18 @@ def test_both_stages_report_it(config, home):
     theirs = {e.protocol: e.summary for e in chosen}
     for protocol in PROTOCOLS:  # the frozen encoders are those of the best checkpoint
         assert again[protocol].mrr == theirs[protocol].mrr
+
+
+def test_what_training_did_not_look_at_may_be_changed_to_evaluate(config, home):
+    def reported(**late):
+        changed = dataclasses.replace(config, late=dataclasses.replace(config.late, **late))
+        return {e.protocol: e.summary.mrr for e in run.evaluate(changed, home / "stage1") if "last" in e.chosen_as}
+
+    alone = reported(weight=0.0)
+    assert alone["late"] == alone["encoder"] != reported()["late"]
+    trained_for = dataclasses.replace(config, loss=dataclasses.replace(config.loss, late=1.0))
+    with pytest.raises(ConfigError, match=r"loss\.late"):
+        run.evaluate(trained_for, home / "stage1")
 
 
 def test_checkpoints_tell_how_patches_are_compared(config, home):

@@ -79,10 +79,10 @@ def _take(experiment: Experiment) -> tuple[Start, Params]:
         refuse_misfits(encoders, config)
         whole = jax.tree.map(lambda _: replicated(experiment.mesh), encoders.params)
         return describe_start(encoders.origin, config.init_from, splits), put(encoders.params, whole)
-    source = Run(config.init_from)
+    source, step = Run.containing(config.init_from)
     theirs = stage1_config(source)
     _check(source, theirs, experiment)
-    rule, step, params = _load(source, experiment)
+    rule, step, params = _load(source, step or BEST, experiment)
     origin = {"run": str(source.folder), "step": step, "selection": WORDS[rule], "data": {"name": theirs.data.name}}
     return describe_start(origin, config.init_from, splits, same_data=True), params
 
@@ -153,10 +153,10 @@ def _check(source: Run, theirs: Config, experiment: Experiment) -> None:
         )
 
 
-def _load(source: Run, experiment: Experiment) -> tuple[str, int, Params]:
-    """Read the encoders of the best checkpoint on validation, or the last where nothing was held out."""
+def _load(source: Run, choice: str, experiment: Experiment) -> tuple[str, int, Params]:
+    """Read the encoders of a checkpoint, of the best on validation say, or the last where nothing was held out."""
     with Checkpoints(source.checkpoints) as checkpoints:
-        chosen = checkpoints.chosen(BEST)
+        chosen = checkpoints.chosen(choice)
     if chosen is None:
         raise ConfigError(f"init_from={source.folder} has no checkpoint that is whole; train it first.")
     like = jax.eval_shape(experiment.model.init, jax.random.key(0))

@@ -147,3 +147,5 @@ def test_ink_is_that_of_the_picture_as_it_was_scaled():
 def test_where_the_late_term_cannot_be_it_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         from_mapping({"loss": {"late": 1.0}, **changes})
+    with pytest.raises(ConfigError, match=r"loss"):
+        from_mapping({"loss": {"late": -1.0}})
