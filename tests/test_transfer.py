@@ -172,7 +172,7 @@ def test_stage_2_takes_a_checkpoint_of_the_run(first, home, tmp_path):
     for got, want in zip(kept, jax.tree.leaves(theirs.params), strict=True):
         np.testing.assert_array_equal(got, want)
     start = Run(tmp_path / "run").start
-    assert start is not None and (start.step, start.selection) == (steps[-1], "as asked for")
+    assert start is not None and (start.step, start.selection) == (steps[-1], "given by its step")
 
 
 def test_stage_2_freezes_what_was_exported(exported, second, home):
