@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,23 @@ def export_encoders(
 
 
 def write_artefact(path: Path, encoder: TrainedEncoder) -> float:
-    """Write the artefact of one encoder after comparing it with the live one on random images.
+    """Write the artefact of one encoder; as `write_checked`, on random images."""
+    from jax import export
+
+    size = encoder.preprocessing.image_size
+    (batch,) = export.symbolic_shape("b")
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    return write_checked(path, encoder.embed, [jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)], [images])
+
+
+def write_checked(path: Path, function: Callable[..., Any], like: Sequence[Any], examples: Sequence[Any]) -> float:
+    """Write a function as a jax.export artefact after comparing it with the live one.
+
+    Args:
+        path: of the artefact.
+        function: of arrays.
+        like: shapes and dtypes of its arguments; axes may be symbolic.
+        examples: arguments to compare on.
 
     Returns:
         The largest difference, over the largest value.
@@ -134,17 +150,13 @@ def write_artefact(path: Path, encoder: TrainedEncoder) -> float:
     """
     from jax import export
 
-    size = encoder.preprocessing.image_size
-    (batch,) = export.symbolic_shape("b")
-    spec = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)
-    data = bytes(export.export(jax.jit(encoder.embed), platforms=PLATFORMS)(spec).serialize())
-    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
-    live = np.asarray(jax.jit(encoder.embed)(images))
-    read = np.asarray(jax.jit(export.deserialize(bytearray(data)).call)(images))
-    off = float(np.abs(live - read).max() / max(1.0, np.abs(live).max()))
+    data = bytes(export.export(jax.jit(function), platforms=PLATFORMS)(*like).serialize())
+    read = jax.tree.leaves(jax.jit(export.deserialize(bytearray(data)).call)(*examples))
+    pairs = zip(jax.tree.leaves(jax.jit(function)(*examples)), read, strict=True)
+    off = max(float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) for a, b in pairs)
     if not off <= TOLERANCE:
         raise WeightsError(
-            f"{path} would be off by {off:.2g} from the live encoder, more than {TOLERANCE}; not written."
+            f"{path} would be off by {off:.2g} from what it was made of, more than {TOLERANCE}; not written."
         )
     with replacing(path) as temporary:
         temporary.write_bytes(data)

@@ -10,12 +10,11 @@ import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
 from effnet_jax.config import LateConfig
-from effnet_jax.encoders.artefacts import PLATFORMS, TOLERANCE
+from effnet_jax.encoders.artefacts import write_checked
 from effnet_jax.encoders.encode_program import encoder_of, make_encode
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.models.presets import BACKBONES, preset_of
 from effnet_jax.retrieval.late_interaction import inked_patches, late_scores, near, unit_patches
-from effnet_jax.storage.files import replacing
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.save import portable
 
@@ -40,6 +39,8 @@ def export_late(encoders: Encoders, folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
         WeightsError: encoders that are no ViT, or an artefact that does not compute what the live function does.
     """
+    from jax import export
+
     config = encoders.config
     if BACKBONES[config.backbone].family != "vit":
         raise WeightsError(f"late interaction compares the patches of a ViT, and this run is of {config.backbone}.")
@@ -52,15 +53,15 @@ def export_late(encoders: Encoders, folder: Path) -> dict[str, dict[str, Any]]:
     for domain, name in zip(("sketch", "photo"), FILES, strict=False):
         function = _patches(encoders, domain)
         outputs += jax.jit(function)(images)
-        (b,) = jax.export.symbolic_shape("b")
-        off = _write(folder / name, function, [jax.ShapeDtypeStruct((b, size, size, 3), jnp.uint8)], [images])
+        (b,) = export.symbolic_shape("b")
+        off = write_checked(folder / name, function, [jax.ShapeDtypeStruct((b, size, size, 3), jnp.uint8)], [images])
         made[name] = {"input": "uint8 RGB (b, h, w, 3), resized", "output": "embeddings (b, z), patches (b, m, d)",
                       "preprocessing": encoders.preprocessing.to_dict(), "off_by_at_most": off}  # fmt: skip
-    s, g = jax.export.symbolic_shape("s, g")
+    s, g = export.symbolic_shape("s, g")
     patches, width = (size // config.patch_size) ** 2, preset_of(config).width
     shapes = [(n, *rest) for n in (s, g) for rest in ((config.embedding_size,), (patches, width))]
     like = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    off = _write(folder / FILES[2], _scores(encoders.late, size // config.patch_size), like, outputs)
+    off = write_checked(folder / FILES[2], _scores(encoders.late, size // config.patch_size), like, outputs)
     made[FILES[2]] = {"input": "embeddings and patches of sketches, then of photos", "output": "scores (s, g)",
                       "off_by_at_most": off}  # fmt: skip
     return made
@@ -97,20 +98,3 @@ def _scores(late: LateConfig, side: int) -> Callable[..., Any]:
         return (cosine * cosines + score * patches) / (cosine + score)
 
     return scores
-
-
-def _write(path: Path, function: Callable[..., Any], like: list[Any], examples: list[Any]) -> float:
-    """Write an artefact after comparing it with the live function; give the difference, over the largest value."""
-    from jax import export
-
-    data = bytes(export.export(jax.jit(function), platforms=PLATFORMS)(*like).serialize())
-    read = jax.tree.leaves(jax.jit(export.deserialize(bytearray(data)).call)(*examples))
-    pairs = zip(jax.tree.leaves(jax.jit(function)(*examples)), read, strict=True)
-    off = max(float(np.abs(a - b).max() / max(1.0, np.abs(a).max())) for a, b in pairs)
-    if not off <= TOLERANCE:
-        raise WeightsError(
-            f"{path} would be off by {off:.2g} from the live function, more than {TOLERANCE}; not written."
-        )
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
-    return off
