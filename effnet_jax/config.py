@@ -165,9 +165,7 @@ class LateConfig:
 
     window: float = 2.0  # how far it looks, in patches; 0 = all over the photo
     ink: float = 2.0  # mean darkness, 0..255, from which a patch of a sketch counts
-    weight: float = (
-        1.0  # w, 0..1: score = (1 - w) * cosine + w * scale * mean cosine of patches, over 1 - w + w * scale
-    )
+    weight: float = 1.0  # w, 0..1: the mean of cosine and score, weighed by 1 - w and w * scale
     scale: float = 2.0  # the spread of cosines of embeddings over that of patches, between the photos of a gallery
 
 

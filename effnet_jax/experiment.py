@@ -85,16 +85,16 @@ class Experiment:
 
     def training_images(self, split: str, sizes: tuple[int, ...]) -> PairImages:
         """Give the images of a split for training; what is drawn by the pen is drawn anew in each epoch."""
-        redraw = 0.0 if self.draws(split) else self.config.augment.redraw
-        if not self.draws(split) and not redraw:
+        drawn, redraw, seed = self.draws(split), self.config.augment.redraw, self.config.train.seed
+        if not (drawn or redraw):
             return self.images(split, sizes)
         from effnet_jax.data.drawings import CANVAS, Drawings, Redrawn  # only here, as it needs OpenCV
 
-        if redraw:
-            pairs = self.images(split, {"sketch": (*sizes, CANVAS), "photo": sizes})
-            return Redrawn(pairs, self.config.pen, self.config.train.seed, redraw)
-        photos = self.images(split, {"sketch": (), "photo": (*sizes, CANVAS)})
-        return Drawings(photos, self.config.pen, self.config.train.seed)
+        if drawn:
+            photos = self.images(split, {"sketch": (), "photo": (*sizes, CANVAS)})
+            return Drawings(photos, self.config.pen, seed)
+        pairs = self.images(split, {"sketch": (*sizes, CANVAS), "photo": sizes})
+        return Redrawn(pairs, self.config.pen, seed, redraw)
 
     def encode_program(self, *, tokens: str = "") -> EncodeProgram:
         """Give the compiled encoders; `tokens` as in EncodeProgram."""

@@ -32,7 +32,7 @@ def report(experiment: Experiment, stage: Stage, checkpoints: Checkpoints) -> li
     chosen = choose(experiment, checkpoints)
     if not chosen:
         raise ConfigError(f"{experiment.run.folder} has no checkpoint yet; train it first with --mode=train.")
-    start = experiment.run.start.all_notes if experiment.run.start else ()
+    start = start.all_notes if (start := experiment.run.start) else ()
     evaluations = []
     for step, rules in chosen.items():
         variables = gathered(checkpoints.restore(step, stage.state).variables, experiment.mesh)

@@ -10,9 +10,9 @@ from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.encoders.tokens import TokenRows
 from effnet_jax.models.presets import BACKBONES
 from effnet_jax.models.trsm import make_functional_trsm
+from effnet_jax.retrieval.scores import mix
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.late_scorer import InkedTokens, LateScorer
-from effnet_jax.stages.pair_ranking import mix
 from effnet_jax.stages.trsm.pair_scoring import PairScorer
 
 

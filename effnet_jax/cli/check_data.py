@@ -63,8 +63,8 @@ def check_data(
     published = published_counts(dataset or named_after)
     if dataset and published is None:
         raise DataError(f"there are no published counts for --dataset={dataset}")
-    elsewhere, unread = ((), ()) if against is None else _photos_of(against, tfds_dir)
-    examination = examine(listing, published, elsewhere=elsewhere, unread=unread)
+    elsewhere = () if against is None else _photos_of(against, tfds_dir)
+    examination = examine(listing, published, elsewhere=elsewhere)
     report = examination.report
     result = report.to_dict()
     if not as_json:
@@ -73,7 +73,7 @@ def check_data(
         write_page(html, examination)
     if fix is not None:
         fates = write_clean_copy(examination, fix)
-        report = examine(list_folder(fix), elsewhere=elsewhere, unread=unread).report
+        report = examine(list_folder(fix), elsewhere=elsewhere).report
         result["copy"] = report.to_dict()
         if not as_json:
             print(f"\n{fix}: {describe_copy(fates)}; cleaned.json there says why")
@@ -83,8 +83,8 @@ def check_data(
         raise typer.Exit(1)
 
 
-def _photos_of(target: str, tfds_dir: str | None) -> "tuple[tuple[DataFile, ...], tuple[str, ...]]":
-    """The training photos of a data set, or all photos of a folder that is none; and what is no photo there."""
+def _photos_of(target: str, tfds_dir: str | None) -> "tuple[DataFile, ...]":
+    """The training photos of a data set, or all photos of a folder that is none."""
     from dataclasses import replace
 
     from effnet_jax.doctor.elsewhere import list_photos
@@ -93,7 +93,7 @@ def _photos_of(target: str, tfds_dir: str | None) -> "tuple[tuple[DataFile, ...]
     if Path(target).is_dir() and not (Path(target) / "trainB").is_dir():
         return list_photos(Path(target))
     listing = _find(target, tfds_dir)
-    return tuple(replace(file, name=f"{listing.root}/{file.name}") for file in listing.part("train", PHOTO)), ()
+    return tuple(replace(file, name=f"{listing.root}/{file.name}") for file in listing.part("train", PHOTO))
 
 
 def _find(target: str, tfds_dir: str | None) -> "Listing":

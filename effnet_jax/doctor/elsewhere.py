@@ -15,12 +15,12 @@ from effnet_jax.doctor.pictures import Look
 ELSEWHERE = "elsewhere"  # stands for a split
 
 
-def list_photos(folder: Path) -> tuple[tuple[DataFile, ...], tuple[str, ...]]:
-    """List the photos of a folder, searched to the bottom, under their whole paths; and what cannot be one."""
+def list_photos(folder: Path) -> tuple[DataFile, ...]:
+    """List the photos of a folder, searched to the bottom, under their whole paths; also files that cannot be read."""
     found = find_photos([folder])
-    paths = [Path(photo.path) for photo in found.photos]
-    photos = (DataFile(str(path), ELSEWHERE, PHOTO, path.stem, path.stem, "", path.read_bytes, path) for path in paths)
-    return tuple(photos), tuple(path for path, _ in found.unreadable)
+    names = [photo.path for photo in found.photos] + [name for name, _ in found.unreadable]
+    paths = [Path(name) for name in names]
+    return tuple(DataFile(str(p), ELSEWHERE, PHOTO, p.stem, p.stem, "", p.read_bytes, p) for p in paths)
 
 
 def measured_photos(listing: Listing) -> list[DataFile]:
@@ -28,10 +28,10 @@ def measured_photos(listing: Listing) -> list[DataFile]:
     return listing.part("test" if "test" in listing.splits else "train", PHOTO)
 
 
-def check_elsewhere(measured: Sequence[Look], elsewhere: Sequence[Look], unread: Sequence[str] = ()) -> list[Finding]:
+def check_elsewhere(measured: Sequence[Look], elsewhere: Sequence[Look]) -> list[Finding]:
     """Find measured photos that are elsewhere too, with identical pixels or nearly the same; say what was not read."""
-    lost = [*unread, *(look.file.name for look in elsewhere if not look.readable)]
-    notes = [Finding("not compared", tuple(sorted(lost)))] if lost else []
+    lost = sorted(look.file.name for look in elsewhere if not look.readable)
+    notes = [Finding("not compared", tuple(lost))] if lost else []
     copies: dict[bytes, list[Look]] = defaultdict(list)
     for look in elsewhere:
         copies[look.pixels].append(look)

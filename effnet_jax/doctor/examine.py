@@ -30,7 +30,6 @@ def examine(
     published: Published | None = None,
     *,
     elsewhere: Sequence[DataFile] = (),
-    unread: Sequence[str] = (),
 ) -> Examination:
     """Examine a folder or a built set; nothing is written, and no finding stops the search for others.
 
@@ -38,7 +37,6 @@ def examine(
         listing: from `list_folder` or `list_splits`.
         published: what the counts are held to; None for a folder of one's own.
         elsewhere: photos that training sees before or beside, among which no test photo should be.
-        unread: files there that no photo can be read from.
     """
     names = check_names(listing)
     files = (*listing.files, *elsewhere)
@@ -52,7 +50,7 @@ def examine(
         *(finding for look in looks for finding in look.findings),
         *check_identical(looks),
         *check_alike(looks),
-        *check_elsewhere([look for look in looks if look.file.name in measured], others, unread),
+        *check_elsewhere([look for look in looks if look.file.name in measured], others),
         *check_leakage(listing),
         *check_counts(counts, published),
     ]

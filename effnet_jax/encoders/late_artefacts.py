@@ -13,8 +13,10 @@ from effnet_jax.config import LateConfig
 from effnet_jax.encoders.artefacts import write_checked
 from effnet_jax.encoders.encode_program import encoder_of, make_encode
 from effnet_jax.encoders.encoders import Encoders
+from effnet_jax.losses import unit_norm
 from effnet_jax.models.presets import BACKBONES, preset_of
 from effnet_jax.retrieval.late_interaction import inked_patches, late_scores, near, unit_patches
+from effnet_jax.retrieval.scores import mix
 from effnet_jax.weights.errors import WeightsError
 from effnet_jax.weights.save import portable
 
@@ -91,10 +93,7 @@ def _scores(late: LateConfig, side: int) -> Callable[..., Any]:
         photos: Float32[Array, "g z"],
         photo_patches: Float32[Array, "g m d"],
     ) -> Float32[Array, "s g"]:
-        s, p = (rows / jnp.maximum(jnp.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (sketches, photos))
-        cosines = jnp.matmul(s, p.T, precision=jax.lax.Precision.HIGHEST)
-        patches = late_scores(sketch_patches, photo_patches, nearby)
-        cosine, score = 1 - late.weight, late.weight * late.scale
-        return (cosine * cosines + score * patches) / (cosine + score)
+        cosines = jnp.matmul(unit_norm(sketches), unit_norm(photos).T, precision=jax.lax.Precision.HIGHEST)
+        return mix(cosines, late_scores(sketch_patches, photo_patches, nearby), late.weight, late.scale)
 
     return scores

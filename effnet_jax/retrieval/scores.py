@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -230,3 +230,24 @@ def unit_rows(x: Float[np.ndarray, "b z"]) -> Float[np.ndarray, "b z"]:
         [[0.6, 0.8], [0.0, 0.0]]
     """
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), NORM_FLOOR)
+
+
+def mix(cosines: Float32[Any, "s m"], scores: Float32[Any, "s m"], weight: float, scale: float) -> Float32[Any, "s m"]:
+    """Weigh cosines by 1 - weight and scores by weight * scale, over their sum, so that both stay in -1 to 1.
+
+    Written with array operators only: NumPy arrays give a NumPy array, JAX arrays (also under jit) a JAX array.
+
+    Args:
+        cosines: of embeddings.
+        scores: of the same pairs, by another scorer.
+        weight: of the scores, 0..1.
+        scale: brings scores to the spread of cosines, above 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from effnet_jax.retrieval.scores import mix
+        >>> mix(np.float32([[0.2]]), np.float32([[0.8]]), weight=0.5, scale=2.0).round(2).tolist()
+        [[0.6000000238418579]]
+    """
+    cosine, score = 1 - weight, weight * scale
+    return np.float32(cosine / (cosine + score)) * cosines + np.float32(score / (cosine + score)) * scores

@@ -129,7 +129,8 @@ def _runs(*folders: str) -> Iterator[Run]:
     while run is not None and run.folder not in seen and run.splits_file.is_file():
         seen.add(run.folder)
         yield run
-        run = Run(run.start.run) if run.start is not None and run.start.run else None
+        before = run.start
+        run = Run(before.run) if before is not None and before.run else None
 
 
 def _seen(runs: list[Run], parts: Sequence[str], split: Split) -> list[str]:

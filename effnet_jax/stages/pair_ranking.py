@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int, Int32
 from effnet_jax.encoders.evaluator import Embeddings
 from effnet_jax.encoders.tokens import TokenRows
 from effnet_jax.retrieval.ranking import Ranking, join_rankings, rank_scores, rerank
-from effnet_jax.retrieval.scores import unit_rows
+from effnet_jax.retrieval.scores import mix, unit_rows
 from effnet_jax.stages.stage import Ranked
 
 TOP = 10  # photos listed for each sketch
@@ -29,14 +29,6 @@ class Scorer(Protocol):
     ) -> Float32[np.ndarray, "s m"]:
         """Score each sketch with the photos chosen for it only."""
         ...
-
-
-def mix(
-    cosines: Float32[np.ndarray, "s m"], scores: Float32[np.ndarray, "s m"], weight: float, scale: float
-) -> Float32[np.ndarray, "s m"]:
-    """Weigh cosines by 1 - weight and scores by weight * scale, over their sum, so that both stay in -1 to 1."""
-    cosine, score = 1 - weight, weight * scale
-    return np.float32(cosine / (cosine + score)) * cosines + np.float32(score / (cosine + score)) * scores
 
 
 class MixedScorer:

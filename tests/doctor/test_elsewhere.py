@@ -41,8 +41,7 @@ def photos(tmp_path):
 
 
 def found(data, photos):
-    elsewhere, unread = list_photos(photos)
-    report = examine(list_folder(data), elsewhere=elsewhere, unread=unread).report
+    report = examine(list_folder(data), elsewhere=list_photos(photos)).report
     kinds = ("test photo elsewhere", "alike elsewhere", "not compared")
     return {(finding.kind, finding.files): finding for finding in report.findings if finding.kind in kinds}
 

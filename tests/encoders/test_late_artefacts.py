@@ -13,10 +13,9 @@ from tiny import draw_pair, tiny_encoders
 from effnet_jax.config import LateConfig
 from effnet_jax.encoders.late_artefacts import FILES, export_late
 from effnet_jax.images.preprocessing import resize
-from effnet_jax.retrieval.scores import unit_rows
+from effnet_jax.retrieval.scores import mix, unit_rows
 from effnet_jax.runtime.sharding import make_mesh
 from effnet_jax.stages.late_scorer import InkedTokens, LateScorer
-from effnet_jax.stages.pair_ranking import mix
 from effnet_jax.weights.errors import WeightsError
 
 ALONE = """
