@@ -112,6 +112,7 @@ class PenConfig:
     stroke_loss: tuple[float, ...] = (0.0, 0.25)  # share of the other strokes that is lost
     longest_lost: float = 250.0  # longer strokes are never lost, pixels
     thickness: tuple[float, ...] = (0.5, 1.1)  # standard deviation of the blur that makes a line, pixels
+    darkness: tuple[float, ...] = (1.0, 1.0)  # of lines: 1 is black, 0 white
     bend: tuple[float, ...] = (1.5, 4.0)  # standard deviation of how far lines are bent, pixels
     bend_width: tuple[float, ...] = (12.0, 24.0)  # over how many pixels they are bent
     tilt: float = 3.0  # standard deviation of the turn of the whole, degrees

@@ -161,7 +161,9 @@ def _pen(pen: PenConfig) -> list[tuple[bool, str]]:
             rules.append((rising, f"pen.{field.name}={value} needs two numbers, {least:g} <= low <= high"))
         else:
             rules.append((value >= 0, f"pen.{field.name}={value} must not be negative"))
-    rules.append((all(share <= 1 for share in pen.stroke_loss), f"pen.stroke_loss={pen.stroke_loss} is a share, 0..1"))
+    for name in ("stroke_loss", "darkness"):
+        value = getattr(pen, name)
+        rules.append((all(share <= 1 for share in value), f"pen.{name}={value} is a share, 0..1"))
     return rules
 
 

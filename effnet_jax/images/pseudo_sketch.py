@@ -156,7 +156,8 @@ def _opponent_channels(photo: Canvas) -> list[Float32[np.ndarray, "256 256"]]:
 def _ink(strokes: Strokes, pen: PenConfig, rng: np.random.Generator) -> Float32[np.ndarray, "256 256"]:
     """Give strokes a thickness; 1 is black."""
     thickness = _between(pen.thickness, rng)
-    return np.minimum(cv2.GaussianBlur(strokes.astype(np.float32), (0, 0), thickness) * (2.6 * thickness + 0.6), 1)
+    inked = np.minimum(cv2.GaussianBlur(strokes.astype(np.float32), (0, 0), thickness) * (2.6 * thickness + 0.6), 1)
+    return np.float32(_between(pen.darkness, rng)) * inked
 
 
 def _bend(drawn: Float32[np.ndarray, "256 256"], pen: PenConfig, rng: np.random.Generator) -> Lines:
