@@ -211,6 +211,7 @@ class TrainConfig:
     micro_batch_size: int = 0  # pairs encoded at a time, each twice; all stay negatives; 0 = the whole batch at once
     epochs: float = 500.0  # passes over the training sketches, or photos alone; batches run across epoch ends
     max_steps: int = 0  # a longer run ends at this step, its schedule too; 0 = no limit
+    centring: bool = False  # take each domain's mean over the training split off its embeddings, and keep it
     average: float = 0.0  # decay of the moving average of the parameters that is evaluated, 0..1; 0 = none, 0.999 usual
     eval_every_epochs: float = 5.0  # validation, where there is one, and a checkpoint
     checkpoint_every_steps: int = 0  # further checkpoints between evaluations; 0 = none

@@ -147,7 +147,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
             save_every=config.train.checkpoint_every_steps,
             log=writer,
             checkpoints=checkpoints,
-            metadata=experiment.metadata,
+            metadata=lambda state: {**experiment.metadata, **stage.saved_beside(state.variables)},
             mesh=experiment.mesh,
         )
 

@@ -9,14 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Float32, UInt8
 
 from effnet_jax.config import ModelConfig
-from effnet_jax.encoders.encode_program import make_encode
+from effnet_jax.encoders.encode_program import encoder_of, make_encode
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.encoders.exported import ABOUT
 from effnet_jax.encoders.onnx_file import write_onnx
 from effnet_jax.images.preprocessing import Preprocessing
+from effnet_jax.losses import unit_norm
 from effnet_jax.runtime.versions import versions
 from effnet_jax.storage.files import replacing, write_json
 from effnet_jax.weights.errors import WeightsError
@@ -39,6 +40,7 @@ class TrainedEncoder:
         params: `backbone`, `head` and, with token recycling, `recycling`.
         batch_stats: `backbone` where there are statistics, else empty.
         preprocessing: what its images go through.
+        centre: what is taken off its embeddings, scaled to unit norm; None: nothing is, and they are not scaled.
     """
 
     domain: str
@@ -46,6 +48,7 @@ class TrainedEncoder:
     params: Tree
     batch_stats: Tree
     preprocessing: Preprocessing
+    centre: Float32[np.ndarray, " z"] | None = None
 
     @property
     def name(self) -> str:
@@ -55,11 +58,24 @@ class TrainedEncoder:
     def embed(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b z"]:
         """Embed resized 8-bit RGB images; not of unit norm."""
         encode = make_encode(portable(self.config), self.preprocessing)
-        return encode(self.params, self.batch_stats, images).embedding
+        embedding = encode(self.params, self.batch_stats, images).embedding
+        return embedding if self.centre is None else unit_norm(embedding) - self.centre
 
 
 def one_by_one(encoders: Encoders) -> list[TrainedEncoder]:
-    """Give the encoder for both domains, or that of sketches and that of photos."""
+    """Give the encoder for both domains, or that of sketches and that of photos: also where only centres differ."""
+    if encoders.centres:
+        return [
+            TrainedEncoder(
+                domain,
+                encoders.config,
+                encoder_of(encoders.params, domain),
+                encoder_of(encoders.batch_stats, domain),
+                encoders.preprocessing,
+                np.asarray(encoders.centres[domain]),
+            )
+            for domain in ("sketch", "photo")
+        ]
     return [
         TrainedEncoder(
             name.removesuffix("encoder").removesuffix("_"),
@@ -163,6 +179,15 @@ def write_checked(path: Path, function: Callable[..., Any], like: Sequence[Any],
     return off
 
 
+def _describe_centre(path: Path, encoder: TrainedEncoder) -> dict[str, Any]:
+    """A file of weights has no place for a mean, so about.json says what is to be taken off."""
+    if encoder.centre is None:
+        return {}
+    if path.suffix != ".safetensors":
+        return {"centred": True}
+    return {"centred": False, "take_off_the_unit_embedding": encoder.centre.tolist()}
+
+
 def _describe(path: Path, encoder: TrainedEncoder) -> dict[str, Any]:
     return {
         "domain": encoder.domain or "sketch and photo",
@@ -170,6 +195,7 @@ def _describe(path: Path, encoder: TrainedEncoder) -> dict[str, Any]:
         "input": "RGB, resized and scaled" if path.suffix == ".safetensors" else "uint8 RGB (b, h, w, 3), resized",
         "preprocessing": encoder.preprocessing.to_dict(),
         "embedding_size": encoder.config.embedding_size,
+        **_describe_centre(path, encoder),
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }

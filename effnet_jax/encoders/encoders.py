@@ -20,16 +20,20 @@ from jaxtyping import Float16, Float32, UInt8
 
 from effnet_jax.config import LateConfig, ModelConfig, TrsmConfig
 from effnet_jax.config_reader import from_mapping
+from effnet_jax.encoders.centring import Centres, centred
 from effnet_jax.encoders.encode_program import EncodeProgram, encoder_of
 from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.trees import flatten, nest
-from effnet_jax.retrieval.scores import unit_rows
 from effnet_jax.runtime.sharding import make_mesh, put_batch, replicated
 from effnet_jax.storage.files import replacing, write_json
 
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
-TRSM_PREFIX, STATS_PREFIX = "trsm.", "batch_stats."  # of the names of tensors that are not encoder parameters
+TRSM_PREFIX, STATS_PREFIX, CENTRE_PREFIX = (
+    "trsm.",
+    "batch_stats.",
+    "centre.",
+)  # of the names of tensors that are not encoder parameters
 # Fields of ModelConfig that are newer than the first fingerprints, which stay as they were
 ADDED = {"recycling_heads": 8, "recycling_hidden": 2048, "recycling_as_published": False}
 NO_EFFECT = ("weights", "attention", "remat")  # fields of ModelConfig that change no output of trained parameters
@@ -60,6 +64,7 @@ class Encoders:
         pair_module: TRSM, where the run is one of stage 2.
         batch_stats: running statistics of both encoders, where the backbone has batch norms.
         late: how their patches are compared.
+        centres: mean of each domain that is taken off its embeddings; empty: none is.
     """
 
     config: ModelConfig
@@ -69,6 +74,7 @@ class Encoders:
     pair_module: PairModule | None = None
     batch_stats: Params = dataclasses.field(default_factory=dict)
     late: LateConfig = dataclasses.field(default_factory=LateConfig)
+    centres: Centres = dataclasses.field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -79,22 +85,24 @@ class Encoders:
         for name, tensor in sorted((_named(self.params) | _named(self.batch_stats, STATS_PREFIX)).items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(tensor, "<f4").tobytes())
+        for domain, mean in sorted(self.centres.items()):
+            digest.update(f"{CENTRE_PREFIX}{domain}".encode() + np.ascontiguousarray(mean, "<f4").tobytes())
         return digest.hexdigest()
 
     def embed_sketches(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b z"]:
         """Embed resized sketches, unit norm (zero where the encoder gives zero)."""
-        return unit_rows(self._run("sketch", images)[0])
+        return centred(self._run("sketch", images)[0], self.centres, "sketch")
 
     def embed_photos(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float32[np.ndarray, "b z"]:
         """Embed resized photos, unit norm (zero where the encoder gives zero)."""
-        return unit_rows(self._run("photo", images)[0])
+        return centred(self._run("photo", images)[0], self.centres, "photo")
 
     def embed_photos_with_tokens(
         self, images: UInt8[np.ndarray, "b h w 3"]
     ) -> tuple[Float32[np.ndarray, "b z"], Float16[np.ndarray, "b n d"]]:
         """Embed resized photos, and give their final-norm tokens too: what a pair scorer looks at."""
         embeddings, tokens = self._run("photo", images, tokens="float16")
-        return unit_rows(embeddings), tokens
+        return centred(embeddings, self.centres, "photo"), tokens
 
     def sketch_tokens(self, images: UInt8[np.ndarray, "b h w 3"]) -> Float16[np.ndarray, "b n d"]:
         """Give the final-norm tokens of resized sketches."""
@@ -107,6 +115,7 @@ class Encoders:
         tensors = _named(self.params) | _named(self.batch_stats, STATS_PREFIX)
         if self.pair_module is not None:
             tensors |= _named(self.pair_module.params, TRSM_PREFIX)
+        tensors |= {f"{CENTRE_PREFIX}{domain}": mean for domain, mean in self.centres.items()}
         tensors = {name: np.ascontiguousarray(x, np.float32) for name, x in tensors.items()}
         with replacing(folder / WEIGHTS) as temporary:
             save_file(tensors, temporary, metadata={"fingerprint": self.fingerprint})
@@ -159,6 +168,7 @@ def read_encoders(folder: str | os.PathLike[str]) -> Encoders:
             theirs = (file.metadata() or {}).get("fingerprint")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         scorer, batch_stats = _take(TRSM_PREFIX, tensors), _take(STATS_PREFIX, tensors)
+        centres = {n.removeprefix(CENTRE_PREFIX): tensors.pop(n) for n in [*tensors] if n.startswith(CENTRE_PREFIX)}
         params = _take("", tensors)
         late = LateConfig(**content.get("late", {}))
         pair_module = PairModule(TrsmConfig(**content["trsm"]), scorer) if content.get("trsm") else None
@@ -166,7 +176,7 @@ def read_encoders(folder: str | os.PathLike[str]) -> Encoders:
         raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
     if theirs != fingerprint:
         raise ValueError(f"{folder} mixes two models: {WEIGHTS} and {MODEL} were not written together.")
-    encoders = Encoders(config, preprocessing, params, origin, pair_module, batch_stats, late)
+    encoders = Encoders(config, preprocessing, params, origin, pair_module, batch_stats, late, centres)
     encoders.__dict__["fingerprint"] = fingerprint  # as it was when saved; hashing all weights would cost a second
     return encoders
 

@@ -37,6 +37,8 @@ def read_exported(path: Path) -> Encoders:
     if len(found) == 1 and "" not in found:
         raise WeightsError(f"{path} holds the {next(iter(found))} encoder alone; give the folder that holds both.")
     first = next(iter(found.values()))
+    if first.config.shared_encoders:  # a file for each domain where only their centres differ
+        found = {"": first}
     trees = {name: encoder_tree(found[domain]) for name, domain in DOMAINS.items() if domain in found}
     return Encoders(
         first.config,

@@ -79,7 +79,10 @@ def _patches(encoders: Encoders, domain: str) -> Callable[..., Any]:
         unit = unit_patches(encoding.tokens)
         if domain == "sketch":
             unit = jnp.where(inked_patches(images, config.patch_size, encoders.late.ink)[..., None], unit, 0)
-        return encoding.embedding, unit
+        embedding = encoding.embedding
+        if encoders.centres:
+            embedding = unit_norm(embedding) - encoders.centres[domain]
+        return embedding, unit
 
     return patches
 

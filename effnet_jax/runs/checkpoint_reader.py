@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from effnet_jax.config import LateConfig, ModelConfig, TrsmConfig
 from effnet_jax.encoders.encoders import NO_EFFECT, Encoders, PairModule, read_model_config
@@ -53,6 +54,7 @@ def read_checkpoint(folder: Path, *, selection: str, frozen: Path, model: Mappin
         origin=origin,
         pair_module=_read_pair_module(folder, about, config) if stage2 else None,
         late=LateConfig(**about.get("late", {})),
+        centres={domain: np.asarray(mean, np.float32) for domain, mean in about.get("centres", {}).items()},
         batch_stats=jax.device_get(read_tree(folder / STATE, ("batch_stats",), like_stats)) if like_stats else {},
     )
 

@@ -66,6 +66,11 @@ class Stage(ABC):
     def rank(self, variables: Variables, split: str, protocol: str) -> Ranked:
         """Rank the gallery of a split for each of its sketches."""
 
+    def saved_beside(self, variables: Variables) -> Mapping[str, Any]:
+        """Give what a checkpoint says about these variables besides; all hosts ask."""
+        del variables
+        return {}
+
     @abstractmethod
     def step_flops(self) -> float:
         """Count the floating-point operations of a step, all devices together; 0 where they are not counted."""

@@ -34,7 +34,7 @@ def fit(
     save_every: int,
     log: TrainLog,
     checkpoints: Checkpoints,
-    metadata: Mapping[str, Any],
+    metadata: Callable[[TrainState], Mapping[str, Any]],
     mesh: Mesh,
 ) -> TrainState:
     """Train from the state's step to `total_steps`.
@@ -51,7 +51,7 @@ def fit(
         save_every: steps between further checkpoints; 0 for none.
         log: takes the scalars.
         checkpoints: takes the states.
-        metadata: JSON saved beside each state.
+        metadata: state -> JSON saved beside it.
         mesh: where the batches go.
 
     Returns:
@@ -86,7 +86,7 @@ def fit(
                 log.skip_time(time.monotonic() - started)
             # 5. save
             if save_due:
-                checkpoints.save(state, metadata, metrics)
+                checkpoints.save(state, metadata(state), metrics)
             # 6. preemption check
             if stopping and step < total_steps:
                 checkpoints.wait()

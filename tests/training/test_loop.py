@@ -61,7 +61,7 @@ def train(workdir, train_step, *, total=20, every=7.5, log_every=4, signal_at=0,
             save_every=0,
             log=log,
             checkpoints=checkpoints,
-            metadata={},
+            metadata=lambda state: {},
             mesh=make_mesh(1),
         )
 

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
 from effnet_jax.config import ModelConfig
+from effnet_jax.encoders.centring import Centres, centred_split, domain_means
 from effnet_jax.encoders.evaluator import Embeddings, embed_split
 from effnet_jax.encoders.tokens import encode_split
 from effnet_jax.experiment import Experiment
@@ -55,24 +56,33 @@ class AlignmentStage(Stage):
 
     def rank(self, variables: Variables, split: str, protocol: str) -> Ranked:
         """Rank by the cosine of embeddings, or by the likeness of patches."""
-        config, experiment = self.config, self.experiment
+        experiment = self.experiment
         if protocol in late_ranking.PROTOCOLS:
             return self._rank_late(variables, split, protocol)
-        embeddings = embed_split(
-            experiment.encode_program(),
-            variables.params["model"],
-            experiment.images(split, (config.model.image_size,)),
-            variables.batch_stats,
-            batch_size=config.eval.batch_size,
-        )
+        embeddings = centred_split(self._embed(variables, split), self.centres(variables))
         return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index), embeddings)
+
+    def centres(self, variables: Variables) -> Centres:
+        """Give the domains' means over the training split; none where nothing is centred."""
+        return domain_means(self._embed(variables, "train")) if self.config.train.centring else {}
+
+    def saved_beside(self, variables: Variables) -> Mapping[str, Any]:
+        """Give the domains' means, by which an index and an artefact centre as the evaluation does."""
+        means = self.centres(variables)
+        return {"centres": {domain: mean.tolist() for domain, mean in means.items()}} if means else {}
+
+    def _embed(self, variables: Variables, split: str) -> Embeddings:
+        config, experiment = self.config, self.experiment
+        images = experiment.images(split, (config.model.image_size,))
+        program, model = experiment.encode_program(), variables.params["model"]
+        return embed_split(program, model, images, variables.batch_stats, batch_size=config.eval.batch_size)
 
     def _rank_late(self, variables: Variables, split: str, protocol: str) -> Ranked:
         config, experiment = self.config, self.experiment
         images = experiment.images(split, (config.model.image_size,))
         program = experiment.encode_program(tokens=config.model.dtype)
         tokens = encode_split(program, variables.params["model"], images, batch_size=config.eval.batch_size)
-        embeddings = Embeddings(*(rows.embeddings() for rows in tokens))
+        embeddings = centred_split(Embeddings(*(rows.embeddings() for rows in tokens)), self.centres(variables))
         truth = experiment.splits[split].photo_index
         pictures = images.sketches(config.model.image_size)
         return late_ranking.rank_late(config, experiment.mesh, tokens, pictures, embeddings, truth, protocol)

@@ -130,6 +130,11 @@ def stage1_config(source: Run) -> Config:
             f"init_from={source.folder} is itself a run of stage 2; give the stage-1 run it was made from, "
             f"{config.init_from}"
         )
+    if config.train.centring:
+        raise ConfigError(
+            f"init_from={source.folder} was trained with train.centring, and TRSM scores pairs by their tokens, from "
+            "which no mean is taken off; train stage 1 without it."
+        )
     if not source.steps():
         raise ConfigError(f"init_from={source.folder} has no checkpoint yet; train it first.")
     return config
