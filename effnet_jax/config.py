@@ -208,6 +208,7 @@ class TrainConfig:
     """How long, in what batches, and what is kept."""
 
     batch_size: int = 16  # sketch-photo pairs per step, over all devices
+    group: int = 0  # sketches of a batch that stand together, of photos that the encoder finds alike; 0 = at random
     micro_batch_size: int = 0  # pairs encoded at a time, each twice; all stay negatives; 0 = the whole batch at once
     epochs: float = 500.0  # passes over the training sketches, or photos alone; batches run across epoch ends
     max_steps: int = 0  # a longer run ends at this step, its schedule too; 0 = no limit

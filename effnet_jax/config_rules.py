@@ -81,6 +81,8 @@ def impossible(config: Config) -> list[str]:
         (train.epochs > 0, f"train.epochs={train.epochs} must be above 0"),
         (not (train.centring and trsm.enabled),
          "train.centring takes means off embeddings, and stage 2 scores pairs by their tokens; set it to False"),
+        (train.group == 0 or 1 < train.group <= train.batch_size,
+         f"train.group={train.group} must be 0, or 2..{train.batch_size}, which is train.batch_size"),
         (0 <= train.average < 1, f"train.average={train.average} must lie in [0, 1)"),
         (train.max_steps >= 0, f"train.max_steps={train.max_steps} must not be negative; 0 sets no limit"),
         (train.eval_every_epochs > 0, f"train.eval_every_epochs={train.eval_every_epochs} must be above 0"),

@@ -138,7 +138,7 @@ def train_until_done(experiment: Experiment, stage: Stage, checkpoints: Checkpoi
                 writer.say(sentence)
         return fit(
             state,
-            stage.batches(start, draw_key),
+            stage.batches(start, draw_key, stage.order(state.variables)),
             profiled_step,
             make_selection_metrics(experiment, stage),
             total_steps=experiment.total_steps,

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -54,6 +54,7 @@ def train_batches(
     unpaired: tuple[Split, PairImages] | None = None,
     unpaired_share: float = 0.5,
     other_view: str = "",
+    order: Callable[[int], Int[np.ndarray, " s"]] | None = None,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Give this host's rows of the global batches, without end.
 
@@ -75,6 +76,7 @@ def train_batches(
         workers: processes that decode where nothing is cached; 0 takes threads. Cached images need none and get none.
         unpaired: a split of drawings that joins, and its images; its photos are numbered behind the gallery.
         unpaired_share: of the rows of a batch that are drawings, in (0, 1).
+        order: of the sketches in an epoch; picklable. None: at random.
         other_view: give another sketch of the photo besides, for this view; "" gives none.
 
     Returns:
@@ -105,6 +107,9 @@ def train_batches(
         .map_with_index(_Row(number, len(source.sketch_ids)))
         for number, (source, _) in enumerate(sources)
     ]
+    if order is not None:
+        count = len(split.sketch_ids)
+        streams[0] = grain.MapDataset.range(count).repeat().map_with_index(_Ordered(order, count))
     stream = streams[0] if unpaired is None else grain.MapDataset.mix(streams, shares)
     batches = (
         stream.map_with_index(_with_position)[start_step * batch_size : ENDLESS]
@@ -159,6 +164,18 @@ class _Row:
 
     def __call__(self, position: int, sketch: int) -> tuple[int, int, int]:
         return self.source, sketch, position // self.sketches
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ordered:
+    """Turn a position in the stream of the first source into a row, in an order that is given for each epoch."""
+
+    order: Callable[[int], Int[np.ndarray, " s"]]
+    sketches: int
+
+    def __call__(self, position: int, place: int) -> tuple[int, int, int]:
+        epoch = position // self.sketches
+        return 0, int(self.order(epoch)[place]), epoch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from jaxtyping import Int32
+
 from effnet_jax.config import Config, ConfigError
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.encoders.encoders import Encoders
@@ -14,7 +17,7 @@ from effnet_jax.runs.choice import ON_TEST, ON_VALIDATION, RULES, STEP, WORDS, C
 from effnet_jax.runs.results import Ranks, SavedEmbeddings, read_embeddings, read_json, read_metrics, read_ranks
 from effnet_jax.runs.saved import STATE, read_saved_metrics
 from effnet_jax.runs.start import Start
-from effnet_jax.storage.files import write_json
+from effnet_jax.storage.files import replacing, write_json
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ class Run:
         self.checkpoints = self.folder / "checkpoints"
         self.frozen_encoders = self.folder / "encoders"  # of stage 2
         self.frozen_record = self.folder / "encoders.json"  # where those come from; written last
+        self.neighbours_file = self.folder / "neighbours.npy"  # of the training photos, where batches are grouped
         self.start_file = self.folder / "start.json"  # where the encoders come from, where init_from names some
         self.lock_file = self.folder / ".training"
         self.figures = self.folder / "figures"
@@ -157,6 +161,25 @@ class Run:
             return Start.read(read_json(self.start_file))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{self.start_file} is damaged: {error}") from error
+
+    def write_neighbours(self, neighbours: Int32[np.ndarray, "g k"]) -> None:
+        """Write down which training photos were alike when the run began; its batches follow from that."""
+        with replacing(self.neighbours_file) as temporary, temporary.open("wb") as file:
+            np.save(file, neighbours)
+
+    def read_neighbours(self) -> Int32[np.ndarray, "g k"]:
+        """Read which training photos were alike when the run began.
+
+        Raises:
+            ConfigError: the file is gone or damaged.
+        """
+        try:
+            return np.load(self.neighbours_file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ConfigError(
+                f"{self.neighbours_file} is gone or damaged ({error}), and without it the run would not go on with the "
+                "same batches; bring it back, or start anew in another --workdir."
+            ) from error
 
     def write_start(self, start: Start) -> None:
         """Write down where the encoders come from, and warn of what the figures suffer from."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from effnet_jax.data.mining import GroupedOrder
 from effnet_jax.data.pipeline import train_batches
 from effnet_jax.experiment import Experiment
 from effnet_jax.images.preprocessing import source_size
@@ -13,7 +14,10 @@ from effnet_jax.stages.draws import AUGMENTED
 
 
 def image_batches(
-    experiment: Experiment, views: Mapping[str, tuple[str, ...]], start: int
+    experiment: Experiment,
+    views: Mapping[str, tuple[str, ...]],
+    start: int,
+    order: GroupedOrder | None = None,
 ) -> Iterator[Mapping[str, Any]]:
     """Give the batches of this host from a step on, with the images that the views start from.
 
@@ -21,6 +25,7 @@ def image_batches(
         experiment: the run.
         views: names of the views by domain; none for a domain whose images are not needed.
         start: first step.
+        order: of the sketches; None: at random.
     """
     config = experiment.config
     size = config.model.image_size
@@ -44,5 +49,6 @@ def image_batches(
         workers=config.data.workers or os.cpu_count() or 1,
         unpaired=sources.get("unpaired"),
         unpaired_share=config.data.unpaired_share,
+        order=order,
         other_view=other if config.augment.other_sketch and source_size(other, size) in own else "",
     )

@@ -6,15 +6,20 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-from jaxtyping import Array, Key
+import numpy as np
+from jaxtyping import Array, Float32, Key
 
+from effnet_jax.data.mining import GroupedOrder, nearest_photos
 from effnet_jax.encoders.evaluator import Embeddings
 from effnet_jax.experiment import Experiment
 from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.runs.saved import abstract
 from effnet_jax.runs.state import TrainState, Variables, make_state, state_shardings
+from effnet_jax.runtime.hosts import first_then_rest, only_first, say_to_all
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.step import Objective
+
+NEIGHBOURS = 4  # photos looked through for each member of a group, as those that are drawn already are passed over
 
 
 class Ranked(NamedTuple):
@@ -59,12 +64,36 @@ class Stage(ABC):
         return fresh
 
     @abstractmethod
-    def batches(self, start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
-        """Give batches from a step on; the key is that of the augmentation."""
+    def batches(
+        self, start: int, key: Key[Array, ""], order: GroupedOrder | None = None
+    ) -> Iterator[Mapping[str, Any]]:
+        """Give batches from a step on; the key is that of the augmentation, the order that of the sketches."""
+
+    @abstractmethod
+    def photo_embeddings(self, variables: Variables) -> Float32[np.ndarray, "g z"]:
+        """Embed the training photos; unit norm."""
 
     @abstractmethod
     def rank(self, variables: Variables, split: str, protocol: str) -> Ranked:
         """Rank the gallery of a split for each of its sketches."""
+
+    def order(self, variables: Variables) -> GroupedOrder | None:
+        """Give the order of the sketches, by the photos that the encoder found alike when the run began.
+
+        Args:
+            variables: that training begins with; not looked at where the run has checkpoints.
+
+        Raises:
+            ConfigError: the run's record of these photos is gone or damaged.
+        """
+        config, run, split = self.config, self.experiment.run, self.experiment.splits["train"]
+        if not config.train.group:
+            return None
+        if not say_to_all("looking for checkpoints", lambda: "some" if run.steps() else ""):
+            found = nearest_photos(self.photo_embeddings(variables), NEIGHBOURS * config.train.group)
+            only_first("saving the neighbours of photos", lambda: run.write_neighbours(found))
+        neighbours = first_then_rest("reading the neighbours of photos", run.read_neighbours)
+        return GroupedOrder(split.photo_index, neighbours, config.train.group, config.train.seed)
 
     def saved_beside(self, variables: Variables) -> Mapping[str, Any]:
         """Give what a checkpoint says about these variables besides; all hosts ask."""

@@ -7,14 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float32, Key
 
 from effnet_jax.config import ModelConfig
+from effnet_jax.data.mining import GroupedOrder
 from effnet_jax.encoders.centring import Centres, centred_split, domain_means
 from effnet_jax.encoders.evaluator import Embeddings, embed_split
 from effnet_jax.encoders.tokens import encode_split
 from effnet_jax.experiment import Experiment
 from effnet_jax.retrieval.ranking import rank_gallery
+from effnet_jax.retrieval.scores import unit_rows
 from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders, with_image_size
 from effnet_jax.runs.state import Variables
 from effnet_jax.runtime.hosts import check_same, first_then_rest, only_first
@@ -49,10 +51,16 @@ class AlignmentStage(Stage):
             return started_variables(self.experiment, fresh)
         return pretrained_variables(self.config.model, self.experiment.mesh, fresh)
 
-    def batches(self, start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
+    def batches(
+        self, start: int, key: Key[Array, ""], order: GroupedOrder | None = None
+    ) -> Iterator[Mapping[str, Any]]:
         """Give batches of images; the step augments them itself."""
         wanted = {domain: wanted_views(self.config.loss, domain) for domain in DOMAINS}
-        return image_batches(self.experiment, view_names(self.config.augment, wanted), start)
+        return image_batches(self.experiment, view_names(self.config.augment, wanted), start, order)
+
+    def photo_embeddings(self, variables: Variables) -> Float32[np.ndarray, "g z"]:
+        """Embed the training photos; unit norm."""
+        return unit_rows(self._embed(variables, "train").photos)
 
     def rank(self, variables: Variables, split: str, protocol: str) -> Ranked:
         """Rank by the cosine of embeddings, or by the likeness of patches."""

@@ -5,13 +5,16 @@ from functools import cached_property, partial
 from typing import Any
 
 import jax
-from jaxtyping import Array, Key
+import numpy as np
+from jaxtyping import Array, Float32, Key
 
+from effnet_jax.data.mining import GroupedOrder
 from effnet_jax.encoders.evaluator import Embeddings
 from effnet_jax.encoders.tokens import EncodedTokens, encode_split
 from effnet_jax.experiment import Experiment
 from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.retrieval.ranking import rank_gallery
+from effnet_jax.retrieval.scores import unit_rows
 from effnet_jax.runs.state import Variables
 from effnet_jax.runtime.sharding import replicated
 from effnet_jax.stages import late_ranking
@@ -59,10 +62,17 @@ class TrsmStage(Stage):
                           out_shardings=self.shardings.params["trsm"])  # fmt: skip
         return fresh._replace(params={**fresh.params, "trsm": program(fresh.params["trsm"], self._frozen)})
 
-    def batches(self, start: int, key: Key[Array, ""]) -> Iterator[Mapping[str, Any]]:
+    def photo_embeddings(self, variables: Variables) -> Float32[np.ndarray, "g z"]:
+        """Embed the training photos with the frozen encoders; unit norm."""
+        del variables
+        return unit_rows(self.tokens("train")[1].embeddings())
+
+    def batches(
+        self, start: int, key: Key[Array, ""], order: GroupedOrder | None = None
+    ) -> Iterator[Mapping[str, Any]]:
         """Give batches of tokens, already on the mesh."""
         experiment, (held, wanted) = self.experiment, self._train_tokens
-        images = image_batches(experiment, view_names(self.config.augment, wanted), start)
+        images = image_batches(experiment, view_names(self.config.augment, wanted), start, order)
         views = make_view_program(self.config.augment, experiment.preprocessing, experiment.mesh, wanted)
         encode = partial(encode_views, views, self._program, self._frozen)
         return token_batches(images, encode, key, experiment.mesh, held)
