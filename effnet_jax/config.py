@@ -157,6 +157,7 @@ class TrsmConfig:
     loss_terms: LossTerms = "intended"  # both intra terms; published: the photo's twice, the sketch's not at all
     start: TrsmStart = "random"  # random (paper); encoder: its first scores are the encoder's cosines
     weight: float = 0.5  # w of fused, fused_rerank: score = (1 - w) * the encoder's cosine + w * TRSM's, 0..1
+    choose_weight: bool = False  # take the w that is best on the held-out photos instead, and keep it
     cache_tokens: bool = True  # encode unaugmented views once, where a quarter of the free memory holds their tokens
 
 
@@ -167,6 +168,7 @@ class LateConfig:
     window: float = 2.0  # how far it looks, in patches; 0 = all over the photo
     ink: float = 2.0  # mean darkness, 0..255, from which a patch of a sketch counts
     weight: float = 1.0  # w, 0..1: the mean of cosine and score, weighed by 1 - w and w * scale
+    choose_weight: bool = False  # take the w that is best on the held-out photos instead, and keep it
     scale: float = 2.0  # the spread of cosines of embeddings over that of patches, between the photos of a gallery
 
 

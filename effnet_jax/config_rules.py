@@ -104,7 +104,7 @@ def impossible(config: Config) -> list[str]:
         (trsm.enabled or not config.init_from or model.weights in ("auto", "none"),
          f"init_from={config.init_from!r} and model.weights={model.weights!r} both say where to start; give one of "
          "them: --config.model.weights=none, or --config.init_from="),
-        (evaluation.split != "validation" or (data.validation_share > 0 and data.name != PHOTOS),
+        (evaluation.split != "validation" or _holds_out(config),
          "eval.split='validation' needs held-out photos: --config.data.validation_share=0.25, say"),
         (len(evaluation.protocols) > 0, f"eval.protocols=() must name some of {', '.join(get_args(EvalProtocol))}"),
         (evaluation.shortlist >= 1, f"eval.shortlist={evaluation.shortlist} must be 1 or more"),
@@ -143,11 +143,19 @@ def _protocols(config: Config) -> list[tuple[bool, str]]:
          f"loss.late={config.loss.late} compares the patches of all pairs of a batch, which "
          f"train.micro_batch_size={config.train.micro_batch_size} does not keep; set it to 0"),
         (0 <= config.trsm.weight <= 1, f"trsm.weight={config.trsm.weight} must lie in 0..1"),
+        (not config.trsm.choose_weight or _holds_out(config),
+         "trsm.choose_weight needs held-out photos: --config.data.validation_share=0.25, say"),
+        (not late.choose_weight or _holds_out(config),
+         "late.choose_weight needs held-out photos with sketches: --config.data.validation_share=0.25, say"),
         (late.window >= 0, f"late.window={late.window} must not be negative; 0 looks all over the photo"),
         (0 <= late.ink < 255, f"late.ink={late.ink} is a darkness, 0..255"),
         (0 <= late.weight <= 1, f"late.weight={late.weight} must lie in 0..1"),
         (late.scale > 0, f"late.scale={late.scale} must be above 0"),
     ]  # fmt: skip
+
+
+def _holds_out(config: Config) -> bool:
+    return config.data.validation_share > 0 and config.data.name != PHOTOS
 
 
 def _is_vit(model: ModelConfig) -> bool:

@@ -172,11 +172,12 @@ class Catalogue:
     @property
     def reranked_by(self) -> str:
         """What scores photos anew, in words; all of these scores lie in -1 to 1."""
-        late = self.encoders.late
-        if self.encoders.pair_module is not None:
-            return "TRSM"
-        mixed = "" if late.weight == 1 else f", mixed with the cosine (late.weight={late.weight:g})"
-        return f"the likeness of patches (late interaction){mixed}"
+        if (module := self.encoders.pair_module) is not None:
+            scorer, name, weight = "TRSM", "trsm.weight", module.config.weight
+        else:
+            scorer, name = "the likeness of patches (late interaction)", "late.weight"
+            weight = self.encoders.late.weight
+        return scorer if weight == 1 else f"{scorer}, mixed with the cosine ({name}={weight:g})"
 
     @cached_property
     def _reranker(self) -> Any:

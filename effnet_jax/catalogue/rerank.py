@@ -48,8 +48,8 @@ class Reranker:
             cosines: their scores so far.
 
         Returns:
-            The rows in their new order, and their scores: cosines of the embeddings that TRSM gives the pair, or mean
-            cosines of patches, mixed with `cosines` as the run's `late` section says.
+            The rows in their new order, and their scores: cosines of the embeddings that TRSM gives the pair, mixed
+            with `cosines` as the run's `trsm.weight` says, or mean cosines of patches, mixed as its `late` says.
         """
         scores = self._score(sketches, index, cosines)
         order = np.argsort(-scores, axis=1, kind="stable")
@@ -57,8 +57,8 @@ class Reranker:
 
     def _score(self, sketches: np.ndarray, index: np.ndarray, cosines: np.ndarray) -> np.ndarray:
         tokens = self._encoders.sketch_tokens(sketches).astype(np.float32)
-        if self._encoders.pair_module is not None:
-            return self._scorer.shortlist(tokens, self._photos, index)
+        if (module := self._encoders.pair_module) is not None:
+            return mix(cosines, self._scorer.shortlist(tokens, self._photos, index), module.config.weight, 1.0)
         late = self._encoders.late
         inked = InkedTokens(tokens, sketches, self._encoders.config.patch_size, late.ink)
         return mix(cosines, self._scorer.shortlist(inked, self._photos, index), late.weight, late.scale)

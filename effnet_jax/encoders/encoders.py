@@ -171,7 +171,7 @@ def read_encoders(folder: str | os.PathLike[str]) -> Encoders:
         centres = {n.removeprefix(CENTRE_PREFIX): tensors.pop(n) for n in [*tensors] if n.startswith(CENTRE_PREFIX)}
         params = _take("", tensors)
         late = LateConfig(**content.get("late", {}))
-        pair_module = PairModule(TrsmConfig(**content["trsm"]), scorer) if content.get("trsm") else None
+        pair_module = PairModule(read_trsm_config(content["trsm"]), scorer) if content.get("trsm") else None
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ValueError(f"{folder} does not hold encoders that can be read: {error}") from error
     if theirs != fingerprint:
@@ -200,6 +200,16 @@ def read_model_config(fields: Mapping[str, Any]) -> ModelConfig:
         ValueError: fields that this version does not know, or values it cannot build.
     """
     return from_mapping({"model": dict(fields)}).model
+
+
+def read_trsm_config(fields: Mapping[str, Any]) -> TrsmConfig:
+    """Read what is stored of TRSM; before there was a weight, pairs were scored by TRSM alone.
+
+    Raises:
+        TypeError: fields that this version does not know.
+    """
+    known: dict[str, Any] = {"weight": 1.0, **fields}
+    return TrsmConfig(**known)
 
 
 def _named(tree: Params, prefix: str = "") -> dict[str, Any]:

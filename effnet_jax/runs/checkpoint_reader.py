@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from effnet_jax.config import LateConfig, ModelConfig, TrsmConfig
-from effnet_jax.encoders.encoders import NO_EFFECT, Encoders, PairModule, read_model_config
+from effnet_jax.config import LateConfig, ModelConfig
+from effnet_jax.encoders.encoders import NO_EFFECT, Encoders, PairModule, read_model_config, read_trsm_config
 from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.models.trsm import make_functional_trsm
@@ -61,7 +61,7 @@ def read_checkpoint(folder: Path, *, selection: str, frozen: Path, model: Mappin
 
 def _read_pair_module(folder: Path, about: Mapping[str, Any], model: ModelConfig) -> PairModule:
     try:
-        config = TrsmConfig(**about["trsm"])
+        config = read_trsm_config(about["trsm"])
     except TypeError as error:
         raise ValueError(f"{folder} describes a TRSM that this version does not know: {error}") from error
     init = make_functional_trsm(model, config).init

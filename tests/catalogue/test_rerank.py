@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 
 import jax
 import numpy as np
@@ -17,7 +19,7 @@ from effnet_jax.retrieval.late_interaction import inked_patches, near
 
 @pytest.fixture(scope="module")
 def stage_2():
-    encoders, config = tiny_encoders(), TrsmConfig(enabled=True, heads=2)
+    encoders, config = tiny_encoders(), TrsmConfig(enabled=True, heads=2, weight=0.75)
     trsm = make_functional_trsm(encoders.config, config)
     params = jax.tree.map(lambda x: np.asarray(x) * 4, jax.jit(trsm.init)(jax.random.key(3)))
     return dataclasses.replace(encoders, pair_module=PairModule(config, params)), trsm
@@ -31,18 +33,21 @@ def index(stage_2, tmp_path_factory):
     return root / "index"
 
 
-def test_scores_are_those_of_the_plain_module(index, stage_2):
+def test_scores_are_those_of_the_plain_module_mixed_with_the_cosine(index, stage_2):
     encoders, trsm = stage_2
     catalogue = Catalogue.open(index)
+    assert catalogue.reranked_by == "TRSM, mixed with the cosine (trsm.weight=0.75)"
     sketches = [np.asarray(draw_pair(i)[1].convert("RGB")) for i in (3, 8)]
     found = catalogue.search_many(sketches, top=4, rerank=True, shortlist=7)
     for sketch, hits in zip(sketches, found, strict=True):
-        rows = [hit.row for hit in catalogue.search(sketch, top=7)]
+        before = catalogue.search(sketch, top=7)
+        rows = [hit.row for hit in before]
         photos = catalogue.tokens(rows).astype(np.float32)
         tokens = encoders.sketch_tokens(resize(sketch, 32)[None]).astype(np.float32).repeat(7, axis=0)
         pair = jax.jit(trsm.call(TRSM.__call__))(encoders.pair_module.params, photos, tokens)
         a, b = np.asarray(pair.sketch_embedding), np.asarray(pair.photo_embedding)
-        scores = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        alone = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        scores = 0.25 * np.array([hit.score for hit in before]) + 0.75 * alone
         order = np.argsort(-scores, kind="stable")[:4]
         assert [hit.row for hit in hits] == [rows[i] for i in order]
         np.testing.assert_allclose([hit.score for hit in hits], scores[order], atol=1e-5)
@@ -63,6 +68,14 @@ def test_saved_with_the_index(index, stage_2):
     theirs, ours = jax.tree.leaves(stage_2[0].pair_module.params), jax.tree.leaves(loaded.pair_module.params)
     for a, b in zip(theirs, ours, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_index_from_before_there_was_a_weight_is_scored_by_trsm_alone(index, tmp_path):
+    shutil.copytree(index / "model", tmp_path / "model")
+    content = json.loads((tmp_path / "model" / "model.json").read_text())
+    del content["trsm"]["weight"]
+    (tmp_path / "model" / "model.json").write_text(json.dumps(content))
+    assert read_encoders(tmp_path / "model").pair_module.config.weight == 1.0
 
 
 def test_an_index_without_tokens_says_so_and_can_be_brought_up(stage_2, tmp_path):

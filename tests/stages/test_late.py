@@ -20,7 +20,7 @@ from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.models.effnet import make_functional
 from effnet_jax.retrieval.ranking import rank_gallery, rank_scores
 from effnet_jax.runtime.sharding import make_mesh
-from effnet_jax.stages.late_ranking import rank_late
+from effnet_jax.stages.late_ranking import EncodedSplit, rank_late
 from effnet_jax.stages.late_scorer import InkedTokens, LateScorer
 
 PROTOCOLS = ("encoder", "late", "late_rerank")
@@ -81,8 +81,8 @@ def test_patches_without_ink_do_not_count(config, world):
 def rank(config, world, protocol, **late):
     split, images, tokens, embeddings, _ = world
     config = dataclasses.replace(config, late=dataclasses.replace(config.late, **late))
-    pictures = images.sketches(64)
-    return rank_late(config, make_mesh(), tokens, pictures, embeddings, split.photo_index, protocol)
+    encoded = EncodedSplit(tokens, images.sketches(64), embeddings, split.photo_index)
+    return rank_late(config, make_mesh(), encoded, protocol, config.late)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -1,5 +1,6 @@
 """Stage 1: two encoders, aligned."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float32, Key
 
-from effnet_jax.config import ModelConfig
+from effnet_jax.config import LateConfig, ModelConfig
 from effnet_jax.data.mining import GroupedOrder
 from effnet_jax.encoders.centring import Centres, centred_split, domain_means
 from effnet_jax.encoders.evaluator import Embeddings, embed_split
@@ -26,6 +27,7 @@ from effnet_jax.stages.alignment.alignment_flops import step_flops
 from effnet_jax.stages.alignment.alignment_objective import init_variables, make_alignment_objective, wanted_views
 from effnet_jax.stages.draws import DOMAINS
 from effnet_jax.stages.image_batches import image_batches
+from effnet_jax.stages.late_ranking import EncodedSplit
 from effnet_jax.stages.stage import Ranked, Stage
 from effnet_jax.stages.views import view_names
 from effnet_jax.weights.load import load_encoders
@@ -66,7 +68,8 @@ class AlignmentStage(Stage):
         """Rank by the cosine of embeddings, or by the likeness of patches."""
         experiment = self.experiment
         if protocol in late_ranking.PROTOCOLS:
-            return self._rank_late(variables, split, protocol)
+            late, encoded = self._late(variables), self._encoded(variables, split)
+            return late_ranking.rank_late(self.config, experiment.mesh, encoded, protocol, late)
         embeddings = centred_split(self._embed(variables, split), self.centres(variables))
         return Ranked(rank_gallery(*embeddings, experiment.splits[split].photo_index), embeddings)
 
@@ -75,9 +78,11 @@ class AlignmentStage(Stage):
         return domain_means(self._embed(variables, "train")) if self.config.train.centring else {}
 
     def saved_beside(self, variables: Variables) -> Mapping[str, Any]:
-        """Give the domains' means, by which an index and an artefact centre as the evaluation does."""
-        means = self.centres(variables)
-        return {"centres": {domain: mean.tolist() for domain, mean in means.items()}} if means else {}
+        """Give the domains' means and late interaction's weight, so that an index scores as evaluation does."""
+        train, late = self.config.train, self.config.late
+        whole = gathered(variables, self.experiment.mesh) if train.centring or late.choose_weight else variables
+        centres = {domain: mean.tolist() for domain, mean in self.centres(whole).items()}
+        return {"centres": centres, "late": dataclasses.asdict(self._late(whole))}
 
     def _embed(self, variables: Variables, split: str) -> Embeddings:
         config, experiment = self.config, self.experiment
@@ -85,15 +90,21 @@ class AlignmentStage(Stage):
         program, model = experiment.encode_program(), variables.params["model"]
         return embed_split(program, model, images, variables.batch_stats, batch_size=config.eval.batch_size)
 
-    def _rank_late(self, variables: Variables, split: str, protocol: str) -> Ranked:
+    def _late(self, variables: Variables) -> LateConfig:
+        """Give the section `late`, with the weight that is best on held-out photos where it asks for that."""
+        if not self.config.late.choose_weight:
+            return self.config.late
+        held_out = self._encoded(variables, "validation")
+        return late_ranking.with_late_weight(self.config, self.experiment.mesh, held_out)
+
+    def _encoded(self, variables: Variables, split: str) -> EncodedSplit:
         config, experiment = self.config, self.experiment
         images = experiment.images(split, (config.model.image_size,))
         program = experiment.encode_program(tokens=config.model.dtype)
         tokens = encode_split(program, variables.params["model"], images, batch_size=config.eval.batch_size)
         embeddings = centred_split(Embeddings(*(rows.embeddings() for rows in tokens)), self.centres(variables))
-        truth = experiment.splits[split].photo_index
-        pictures = images.sketches(config.model.image_size)
-        return late_ranking.rank_late(config, experiment.mesh, tokens, pictures, embeddings, truth, protocol)
+        pictures, truth = images.sketches(config.model.image_size), experiment.splits[split].photo_index
+        return EncodedSplit(tokens, pictures, embeddings, truth)
 
     def step_flops(self) -> float:
         """Count the operations of the encoders, forward and backward."""

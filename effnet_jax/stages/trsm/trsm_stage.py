@@ -1,5 +1,6 @@
 """Stage 2: TRSM on the frozen encoders of a stage-1 run."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float32, Key
 
+from effnet_jax.config import LateConfig
 from effnet_jax.data.mining import GroupedOrder
 from effnet_jax.encoders.evaluator import Embeddings
 from effnet_jax.encoders.tokens import EncodedTokens, encode_split
@@ -20,7 +22,16 @@ from effnet_jax.runtime.sharding import replicated
 from effnet_jax.stages import late_ranking
 from effnet_jax.stages.draws import ANCHOR, AUGMENTED, DOMAINS
 from effnet_jax.stages.image_batches import image_batches
-from effnet_jax.stages.pair_ranking import TOP, MixedScorer, rank_all, rank_shortlist, shorten
+from effnet_jax.stages.late_ranking import EncodedSplit
+from effnet_jax.stages.pair_ranking import (
+    TOP,
+    MixedScorer,
+    choose_weight,
+    rank_all,
+    rank_shortlist,
+    say_weight,
+    shorten,
+)
 from effnet_jax.stages.stage import Ranked, Stage
 from effnet_jax.stages.trsm.frozen_encoders import frozen_encoders
 from effnet_jax.stages.trsm.pair_scoring import PairScorer
@@ -90,17 +101,15 @@ class TrsmStage(Stage):
                 ks=config.ks,
             )  # fmt: skip
             return Ranked(ranking, notes=(note,))
-        assert first.embeddings is not None
         if protocol in late_ranking.PROTOCOLS:
-            images = self.experiment.images(split, (self.config.model.image_size,))
-            pictures = images.sketches(self.config.model.image_size)
-            own = (self.config, self.experiment.mesh, (sketches, photos), pictures, first.embeddings)
-            return late_ranking.rank_late(*own, truth, protocol)
-        scorer, every, notes = PairScorer(self._trsm, params, self.experiment.mesh), "all_pairs", ()
+            late, encoded = self._late, self._encoded(split)
+            return late_ranking.rank_late(self.config, self.experiment.mesh, encoded, protocol, late)
+        scorer, every, notes = self._scorer(variables), "all_pairs", ()
         if protocol in ("fused", "fused_rerank"):
-            weight, every = self.config.trsm.weight, "fused"
-            scorer = MixedScorer(scorer, first.embeddings, weight, scale=1.0)
-            notes = (f"{protocol}: weight {weight:g} of TRSM beside the encoder's cosine.",)
+            weight, every = self._weight(variables), "fused"
+            scorer = MixedScorer(scorer, self._encoded(split).embeddings, weight, scale=1.0)
+            said = say_weight(weight, chosen=self.config.trsm.choose_weight, measured=self.config.eval.split)
+            notes = (f"{protocol}: TRSM with {said} beside the encoder's cosine.",)
         if protocol == every:
             ranked = rank_all(scorer, sketches, photos, truth)
         else:
@@ -109,6 +118,11 @@ class TrsmStage(Stage):
                 first=first.ranking, size=config.shortlist, protocol=protocol, whole=every,
             )  # fmt: skip
         return ranked._replace(notes=(*ranked.notes, *notes))
+
+    def saved_beside(self, variables: Variables) -> Mapping[str, Any]:
+        """Give the weights of TRSM and of late interaction, so that an index scores as the evaluation does."""
+        trsm = dataclasses.replace(self.config.trsm, weight=self._weight(variables))
+        return {"trsm": dataclasses.asdict(trsm), "late": dataclasses.asdict(self._late)}
 
     def step_flops(self) -> float:
         """Count the frozen encoders' forward passes and the gradient of TRSM."""
@@ -128,6 +142,31 @@ class TrsmStage(Stage):
                 hold=None if by_pairs and self.config.trsm.cache_tokens else False,
             )
         return self._tokens[split]
+
+    def _scorer(self, variables: Variables) -> PairScorer:
+        return PairScorer(self._trsm, variables.params["trsm"], self.experiment.mesh)
+
+    def _weight(self, variables: Variables) -> float:
+        """Give the weight of TRSM, the best on held-out photos where `trsm.choose_weight` asks for that."""
+        if not self.config.trsm.choose_weight:
+            return self.config.trsm.weight
+        held_out = self._encoded("validation")
+        return choose_weight(
+            self._scorer(variables), *held_out.tokens, held_out.truth, embeddings=held_out.embeddings, scale=1.0
+        )
+
+    @cached_property
+    def _late(self) -> LateConfig:
+        """The section `late`, with the weight that is best on held-out photos where it asks for that."""
+        if not self.config.late.choose_weight:
+            return self.config.late
+        return late_ranking.with_late_weight(self.config, self.experiment.mesh, self._encoded("validation"))
+
+    def _encoded(self, split: str) -> EncodedSplit:
+        size, tokens = self.config.model.image_size, self.tokens(split)
+        pictures = self.experiment.images(split, (size,)).sketches(size)
+        embeddings = Embeddings(*(rows.embeddings() for rows in tokens))
+        return EncodedSplit(tokens, pictures, embeddings, self.experiment.splits[split].photo_index)
 
     def _encoder_ranking(self, split: str) -> Ranked:
         """Rank by the encoder, with all photos listed that the shortlist may ask for."""

@@ -110,7 +110,7 @@ def test_fused_lies_between_the_encoder_and_trsm(tmp_path):
     assert (better[0.5] != better[0.0]).any() and (better[0.5] != better[1.0]).any()
     ranked = stages[0.5].rank(variables, "test", "fused_rerank")
     np.testing.assert_array_equal(ranked.ranking.better, better[0.5])
-    assert "fused_rerank: weight 0.5 of TRSM beside the encoder's cosine." in ranked.notes
+    assert "fused_rerank: TRSM with weight 0.5 beside the encoder's cosine." in ranked.notes
 
 
 def test_a_head_on_recycled_tokens_is_refused():
