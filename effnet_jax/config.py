@@ -87,18 +87,10 @@ class AugmentConfig:
     max_angle: float = 30.0  # a1 rotates by U(-max_angle, max_angle), degrees
     mirror: float = 0.8  # a1 mirrors with this probability
     mirror_pairs: float = 0.0  # probability that a sketch and its photo are mirrored alike, before any view is made
-    crop_area: tuple[float, ...] = (
-        0.08,
-        1.0,
-    )  # a2 crops U(low, high) of the area; torchvision's
+    crop_area: tuple[float, ...] = (0.08, 1.0)  # a2 crops U(low, high) of the area; torchvision's
     crop_ratio: tuple[float, ...] = (0.75, 4 / 3)  # width over height of a2's crop, log-uniform; torchvision's
     crop_mirror: float = 0.5  # a2 mirrors with this probability
-    jitter: tuple[float, ...] = (
-        0.4,
-        0.4,
-        0.4,
-        0.1,
-    )  # a2's brightness, contrast, saturation, and hue in turns
+    jitter: tuple[float, ...] = (0.4, 0.4, 0.4, 0.1)  # a2's brightness, contrast, saturation, and hue in turns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +98,13 @@ class PenConfig:
     """The pen that draws pseudo sketches from photos, on a canvas of 256 x 256; of two numbers one between is drawn."""
 
     edge_scale: tuple[float, ...] = (1.2, 3.0)  # standard deviation of the blur before edges are found, pixels
-    edge_threshold: tuple[float, ...] = (0.02, 0.06)  # least Sobel gradient of an edge that goes on; black to white: 4
+    edge_threshold: tuple[float, ...] = (0.02, 0.12)  # least Sobel gradient of an edge that goes on; black to white: 4
     edge_hysteresis: tuple[float, ...] = (2.0, 3.0)  # an edge begins at so many times that gradient
     shortest_stroke: tuple[float, ...] = (8.0, 40.0)  # strokes of fewer pixels are left out
-    stroke_loss: tuple[float, ...] = (0.0, 0.25)  # share of the other strokes that is lost
+    stroke_loss: tuple[float, ...] = (0.0, 0.3)  # share of the other strokes that is lost
     longest_lost: float = 250.0  # longer strokes are never lost, pixels
-    thickness: tuple[float, ...] = (0.5, 1.1)  # standard deviation of the blur that makes a line, pixels
-    darkness: tuple[float, ...] = (1.0, 1.0)  # of lines: 1 is black, 0 white
+    thickness: tuple[float, ...] = (0.3, 0.6)  # standard deviation of the blur that makes a line, pixels
+    darkness: tuple[float, ...] = (0.4, 1.0)  # of lines: 1 is black, 0 white
     bend: tuple[float, ...] = (1.5, 4.0)  # standard deviation of how far lines are bent, pixels
     bend_width: tuple[float, ...] = (12.0, 24.0)  # over how many pixels they are bent
     tilt: float = 3.0  # standard deviation of the turn of the whole, degrees

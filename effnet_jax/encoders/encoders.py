@@ -29,11 +29,8 @@ from effnet_jax.storage.files import replacing, write_json
 
 Params = dict[str, Any]
 WEIGHTS, MODEL = "weights.safetensors", "model.json"
-TRSM_PREFIX, STATS_PREFIX, CENTRE_PREFIX = (
-    "trsm.",
-    "batch_stats.",
-    "centre.",
-)  # of the names of tensors that are not encoder parameters
+# Of the names of tensors that are not encoder parameters
+TRSM_PREFIX, STATS_PREFIX, CENTRE_PREFIX = "trsm.", "batch_stats.", "centre."
 # Fields of ModelConfig that are newer than the first fingerprints, which stay as they were
 ADDED = {"recycling_heads": 8, "recycling_hidden": 2048, "recycling_as_published": False}
 NO_EFFECT = ("weights", "attention", "remat")  # fields of ModelConfig that change no output of trained parameters

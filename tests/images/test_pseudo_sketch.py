@@ -37,11 +37,16 @@ def test_colours_of_one_brightness_are_told_apart():
 
 
 def test_a_drawing_is_black_on_white_and_grey_between():
-    drawing = draw_sketch(square(), PenConfig(), seed=(1,))
+    drawing = draw_sketch(square(), PenConfig(darkness=(1.0, 1.0)), seed=(1,))
     assert drawing.shape == (CANVAS, CANVAS, 3) and drawing.dtype == np.uint8
     assert (drawing[..., 0] == drawing[..., 1]).all() and (drawing[..., 0] == drawing[..., 2]).all()
     assert drawing.max() == 255 and drawing.min() < 64
     assert np.median(drawing) == 255
+
+
+def test_a_light_pen_leaves_white_paper_and_grey_lines():
+    light, dark_ = (draw_sketch(square(), PenConfig(darkness=(d, d)), seed=(1,)).astype(int) for d in (0.25, 1.0))
+    np.testing.assert_allclose(255 - light, 0.25 * (255 - dark_), atol=1)
 
 
 def test_the_seed_decides_and_nothing_else():

@@ -1,0 +1,142 @@
+"""What each part of our recipes brings, measured on photos held out of the training sets. No test set is looked at.
+
+    python benchmarks/ablation.py --chairs qmul_chair_v1 --shoes qmul_shoe_v1 --photos shoe_v2_photos \
+        --weights vit_tiny_patch16_224.safetensors --out runs/ablation [--only NAME ...] [--list]
+
+Each row changes one thing of a recipe: of training on photos alone (configs/photos_only.py), of fine-tuning
+(configs/chair_v1_ours.py, configs/shoe_v1_ours.py), or of how pairs are scored. What is trained already is not trained
+again, so the table grows by row and a stopped run goes on. A quarter of the training photos of V1 is held out. Rows are
+ranked by the mean of both MRRs; differences are from the recipe on the same sketches, with paired 95 % intervals.
+"""
+
+import argparse
+import importlib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from effnet_jax import run
+from effnet_jax.comparison.comparison import compare_runs
+from effnet_jax.runs.folder import Run
+
+SETS = {"chairs": "chair_v1_ours", "shoes": "shoe_v1_ours"}
+FIRST = "photos_only"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that is changed.
+
+    Attributes:
+        changes: in fine-tuning, by the name of the field.
+        before: in training on photos alone; None: that is left out, and fine-tuning starts from ImageNet weights.
+        protocol: that scores.
+    """
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] | None = field(default_factory=dict)
+    protocol: str = "late"
+
+
+RECIPE = "the recipe"
+ROWS = {
+    RECIPE: Row(),
+    "compared by the cosine": Row(protocol="encoder"),
+    "without the late term in both": Row({"loss.late": 0.0}, {"loss.late": 0.0}),
+    "without photos alone": Row(before=None),
+    "MSTR, without photos alone": Row({"model.token_recycling": True}, before=None),
+}
+
+
+def changed(config: Any, changes: dict[str, Any]) -> Any:
+    """Set fields by their dotted names; one that does not exist is an error."""
+    for name, value in changes.items():
+        *sections, last = name.split(".")
+        part = config
+        for section in sections:
+            part = part[section]
+        part[last] = value
+    return config
+
+
+def recipe(name: str, paths: argparse.Namespace) -> Any:
+    """Read a file of configs/, with ViT-Ti and its weights from disk."""
+    config = importlib.import_module(f"configs.{name}").get_config()
+    quiet = {"log.tensorboard": False, "eval.grid_rows": 0, "model.backbone": "vit_tiny"}
+    return changed(config, {**quiet, "model.weights": str(paths.weights)})
+
+
+def named(changes: dict[str, Any] | None) -> str:
+    """Give a name for a folder that says what is changed."""
+    if changes is None:
+        return "imagenet"
+    said = (f"{name.split('.')[-1]}={value}" for name, value in sorted(changes.items()))
+    return "_".join(said).replace(" ", "") or "recipe"
+
+
+def finished(folder: Path) -> bool:
+    """Tell whether a run was trained and reported on."""
+    return Run(folder).metrics_file.is_file()
+
+
+def fine_tuned(row: Row, of: str, paths: argparse.Namespace) -> Path:
+    """Train what is missing of a row, and give the folder of its run on one set."""
+    start = None
+    if row.before is not None:
+        start = paths.out / FIRST / named(row.before)
+        if not finished(start):
+            run.train(changed(recipe(FIRST, paths), {"data.unpaired_photos": str(paths.photos), **row.before}), start)
+    folder = paths.out / of / f"{named(row.before)}+{named(row.changes)}"
+    if not finished(folder):
+        held_out = {"data.dir": str(getattr(paths, of)), "data.validation_share": 0.25, "eval.split": "validation",
+                    "train.eval_every_epochs": 1000.0}  # fmt: skip
+        begun = {"init_from": str(start), "model.weights": "none"} if start else {}
+        run.train(changed(recipe(SETS[of], paths), {**held_out, **begun, **row.changes}), folder)
+    return folder if row.protocol == "encoder" else folder / f"last_{row.protocol}"
+
+
+def beside(recipe: Path, row: Path) -> tuple[float, list[str]]:
+    """Give a row's MRR on one set, and its cells: Acc@1, MRR, and how far it is from the recipe's."""
+    comparison = compare_runs([f"recipe={recipe}", f"row={row}"], ks=(1,))
+    values = comparison.rows[1].values
+    mrr, less = 100 * float(values("mrr").mean()), comparison.differences[0, 1, "mrr"]
+    difference = f"{-100 * less.value:+.1f} [{-100 * less.high:.1f}, {-100 * less.low:.1f}]"
+    return mrr, [f"{100 * values('acc@1').mean():.1f}", f"{mrr:.1f}", "" if row == recipe else difference]
+
+
+def table(evaluated: dict[str, dict[str, Path]]) -> str:
+    """Rank the rows by the mean of their MRRs, each beside the recipe."""
+    lines = []
+    for name, folders in evaluated.items():
+        found = [beside(evaluated[RECIPE][of], folder) for of, folder in folders.items()]
+        cells = " | ".join(cell for _, cells in found for cell in cells)
+        lines.append((sum(mrr for mrr, _ in found), f"| {name} | {cells} |"))
+    head = " | ".join(f"{of}: Acc@1 | MRR | minus the recipe's" for of in SETS)
+    rows = [line for _, line in sorted(lines, reverse=True)]
+    return "\n".join([f"| | {head} |", "|" + " --- |" * (1 + 3 * len(SETS)), *rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in (*SETS, "photos", "weights", "out"):
+        parser.add_argument(f"--{name}", type=Path, required="--list" not in sys.argv)
+    parser.add_argument(
+        "--only", nargs="*", choices=list(ROWS), default=list(ROWS), help="rows; the recipe is always one"
+    )
+    parser.add_argument("--list", action="store_true", help="name the rows and end")
+    paths = parser.parse_args()
+    if paths.list:
+        print("\n".join(ROWS))
+        return
+    evaluated: dict[str, dict[str, Path]] = {}
+    for name in dict.fromkeys((RECIPE, *paths.only)):
+        evaluated[name] = {of: fine_tuned(ROWS[name], of, paths) for of in SETS}
+        print(table(evaluated), flush=True)
+    (paths.out / "table.md").write_text(table(evaluated) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
