@@ -4,7 +4,8 @@
   effnet-jax embed FOLDER --checkpoint runs/photos --out my_index
 
 FOLDER is searched to the bottom for photos, at least 40. The figures are on held-out photos with a drawing each, and
-named `drawn`: real sketches are harder.
+named `drawn`: real sketches are harder. Patches are compared as well (`late`), and not trained for it: that would fit
+them to drawings, and lose on real sketches (docs/results.md).
 """
 
 from effnet_jax.config import ours
@@ -15,12 +16,11 @@ def get_config():
     config.data.name = "photos"
     config.model.backbone = "vit_small"
     config.model.weights = "timm/vit_small_patch16_224.augreg_in21k_ft_in1k"
-    config.augment.sketch_views = config.augment.photo_views = ("a1", "a1")
-    config.augment.mirror = 0.0
+    config.augment.max_angle = 30.0
     config.augment.mirror_pairs = 0.5
-    config.loss.intra_sketch = config.loss.intra_photo = 0.0
     config.train.epochs = 30.0
     config.train.max_steps = 400  # more bring nothing
     config.train.eval_every_epochs = 5.0
     config.train.checkpoint_every_steps = 100
+    config.eval.protocols = ("encoder", "late")
     return config

@@ -1,22 +1,22 @@
-"""EffNet on QMUL-Shoe-V1 with all 1,207 sketches of its 304 training photos (test 115 of 115) by our recipe.
+r"""EffNet on QMUL-Shoe-V1 with all 1,207 sketches of its 304 training photos (test 115 of 115) by our recipe.
 
-  python main.py --config configs/shoe_v1_ours.py --workdir runs/shoe_v1_ours --config.data.dir=FOLDER
+  python main.py --config configs/photos_only.py --workdir runs/photos --config.data.unpaired_photos=PHOTOS \
+      --config.model.backbone=vit_tiny --config.model.weights=auto
+  python main.py --config configs/shoe_v1_ours.py --workdir runs/shoe_v1_ours --config.data.dir=FOLDER \
+      --config.init_from=runs/photos
 
-One shared ViT-Ti; only the multi and inter terms, on augmented views, which halves a step. The recipe was fixed on 76
-held-out training photos (--config.data.validation_share=0.25); this trains on all of them.
+Without init_from it starts from ImageNet weights. One shared ViT-Ti, trained for late interaction too. The recipe was
+fixed on 76 held-out training photos (--config.data.validation_share=0.25); this trains on all of them.
 """
 
-from effnet_jax.config import ours
+from effnet_jax.config import ours, with_late
 
 
 def get_config():
-    config = ours()
+    config = with_late(ours())
     config.data.name = "qmul_shoe_v1/all"
     config.data.validation_share = 0.0  # nothing is left to choose: the last checkpoint is the one
-    config.augment.sketch_views = config.augment.photo_views = ("a1", "a1")
-    config.loss.intra_sketch = config.loss.intra_photo = 0.0
     config.model.backbone = "vit_tiny"
-    config.model.weights = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"
     config.optim.warmup_steps = 10
     config.train.epochs = 3.0
     return config

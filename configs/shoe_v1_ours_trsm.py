@@ -14,7 +14,6 @@ def get_config():
     config.data.name = "qmul_shoe_v1/all"
     config.data.validation_share = 0.0
     config.model.backbone = "vit_tiny"
-    config.model.weights = "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k"
     config.trsm.pairing = "all_pairs"
     config.optim.learning_rate = 1e-3
     config.optim.warmup_steps = 10

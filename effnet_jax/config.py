@@ -286,6 +286,10 @@ def ours() -> "ml_collections.ConfigDict":
     config.data.mean = config.data.std = (0.5, 0.5, 0.5)  # what the ImageNet weights were trained with
     config.data.validation_share = 0.1
     config.augment.fill = (255, 255, 255)  # a rotated drawing stays on white paper
+    config.augment.sketch_views = config.augment.photo_views = ("a1", "a1")
+    config.augment.max_angle = 10.0
+    config.augment.mirror = 0.0
+    config.loss.intra_sketch = config.loss.intra_photo = 0.0  # a picture beside itself teaches nothing here
     config.model.shared_encoders = True
     config.optim.name = "adamw"
     config.optim.learning_rate = 1e-4
@@ -298,12 +302,23 @@ def ours() -> "ml_collections.ConfigDict":
     return config
 
 
+def with_late(config: "ml_collections.ConfigDict") -> "ml_collections.ConfigDict":
+    """Train a ViT for late interaction too, and report it beside the cosine."""
+    config.loss.late = 1.0
+    config.eval.protocols = ("encoder", "late")
+    return config
+
+
 def with_trsm(config: "ml_collections.ConfigDict") -> "ml_collections.ConfigDict":
     """Turn a recipe of stage 1 into the paper's stage 2 on the same data and encoders.
 
     Source: EffNet's stage 2: learning rate 6e-7, 200 epochs, dropout 0.2, the rest as in stage 1.
     """
+    first = paper()
     config.trsm.enabled = True
+    for name in ("sketch_views", "photo_views", "max_angle", "mirror"):
+        config.augment[name] = first.augment[name]
+    config.loss.intra_sketch, config.loss.intra_photo = first.loss.intra_sketch, first.loss.intra_photo
     config.optim.learning_rate = 6e-7
     config.train.epochs = 200.0
     config.eval.protocols = ("encoder", "rerank", "all_pairs")

@@ -133,15 +133,15 @@ def _protocols(config: Config) -> list[tuple[bool, str]]:
          f"eval.protocols={config.eval.protocols}: without TRSM there are only encoder, late and late_rerank"),
         (not asked & _OF_PATCHES or _is_vit(config.model),
          f"eval.protocols={config.eval.protocols}: late interaction compares the patches of a ViT, and "
-         f"model.backbone={config.model.backbone} is none"),
+         f"model.backbone={config.model.backbone} is none: --config.eval.protocols=\"('encoder',)\""),
         (not config.loss.late or _is_vit(config.model),
          f"loss.late={config.loss.late} compares the patches of a ViT, and model.backbone={config.model.backbone} is "
-         "none"),
+         "none: --config.loss.late=0.0"),
         (not (config.loss.late and config.trsm.enabled),
-         f"loss.late={config.loss.late} is a term of stage 1, and the encoders of stage 2 are frozen"),
+         f"loss.late={config.loss.late} is a term of stage 1, and the encoders of stage 2 are frozen; set it to 0"),
         (not (config.loss.late and config.train.micro_batch_size),
          f"loss.late={config.loss.late} compares the patches of all pairs of a batch, which "
-         f"train.micro_batch_size={config.train.micro_batch_size} does not keep; set it to 0"),
+         f"train.micro_batch_size={config.train.micro_batch_size} does not keep; set one of them to 0"),
         (0 <= config.trsm.weight <= 1, f"trsm.weight={config.trsm.weight} must lie in 0..1"),
         (not config.trsm.choose_weight or _holds_out(config),
          "trsm.choose_weight needs held-out photos: --config.data.validation_share=0.25, say"),

@@ -27,7 +27,10 @@ def settings_of(data: Path, home: Path, **changes) -> dict:
         # pictures that differ from the start, and a large eps, keep rounding from being magnified
         "data.mean": (0.8, 0.8, 0.8), "data.std": (0.1, 0.1, 0.1), "optim.eps": 0.001,
         "train.batch_size": 8, "train.log_every_steps": 1, "train.eval_every_epochs": 100, "eval.grid_rows": 0,
-        "log.tensorboard": False, "log.progress": False,
+        # the paper's four terms and views, and nothing that takes longer to compile
+        "augment.sketch_views": ("a0", "a1"), "augment.photo_views": ("a0", "a1"), "augment.max_angle": 30.0,
+        "augment.mirror": 0.8, "loss.intra_sketch": 1.0, "loss.intra_photo": 1.0, "loss.late": 0.0,
+        "eval.protocols": ("encoder",), "log.tensorboard": False, "log.progress": False,
     } | {name.replace("__", "."): value for name, value in changes.items()}  # fmt: skip
 
 
