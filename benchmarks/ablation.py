@@ -24,6 +24,9 @@ from effnet_jax.runs.folder import Run
 
 SETS = {"chairs": "chair_v1_ours", "shoes": "shoe_v1_ours"}
 FIRST = "photos_only"
+TOY = {"model.image_size": 32, "model.width": 24, "model.depth": 1, "model.heads": 2, "model.embedding_size": 16,
+       "model.weights": "none", "optim.warmup_steps": 0, "train.max_steps": 2, "late.ink": 0.0,
+       "log.progress": False}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,27 @@ class Row:
     protocol: str = "late"
 
 
-RECIPE = "the recipe"
+RECIPE = "the recipe, at 224 pixels"
+PAPER_VIEWS = {"augment.sketch_views": ("a0", "a1"), "augment.photo_views": ("a0", "a1"), "augment.mirror": 0.8,
+               "augment.max_angle": 30.0, "loss.intra_sketch": 1.0, "loss.intra_photo": 1.0}  # fmt: skip
+FIRST_PEN = {"pen.edge_threshold": (0.02, 0.06), "pen.stroke_loss": (0.0, 0.25), "pen.thickness": (0.5, 1.1),
+             "pen.darkness": (1.0, 1.0)}  # fmt: skip
 ROWS = {
     RECIPE: Row(),
     "compared by the cosine": Row(protocol="encoder"),
-    "without the late term in both": Row({"loss.late": 0.0}, {"loss.late": 0.0}),
+    "without the late term": Row({"loss.late": 0.0}),
+    "with the late term on photos alone too": Row(before={"loss.late": 1.0}),
+    "a thick, black pen": Row(before=FIRST_PEN),
     "without photos alone": Row(before=None),
-    "MSTR, without photos alone": Row({"model.token_recycling": True}, before=None),
+    "without photos alone, MSTR": Row({"model.token_recycling": True}, before=None),
+    "four terms and views of the paper": Row(PAPER_VIEWS),
+    "moving average": Row({"train.average": 0.97}),
+    "lower layers learn less": Row({"optim.layer_decay": 0.8}),
+    "another sketch as the other view": Row({"augment.other_sketch": True}),
+    "real sketches drawn anew": Row({"augment.redraw": 0.5}),
+    "photos that look alike in a batch": Row({"train.group": 4}),
+    "centred": Row({"train.centring": True}, protocol="encoder"),
+    "320 pixels": Row({"model.image_size": 320}),
 }
 
 
@@ -63,10 +80,11 @@ def changed(config: Any, changes: dict[str, Any]) -> Any:
 
 
 def recipe(name: str, paths: argparse.Namespace) -> Any:
-    """Read a file of configs/, with ViT-Ti and its weights from disk."""
+    """Read a file of configs/, with ViT-Ti and its weights from disk, at the same number of pixels everywhere."""
     config = importlib.import_module(f"configs.{name}").get_config()
-    quiet = {"log.tensorboard": False, "eval.grid_rows": 0, "model.backbone": "vit_tiny"}
-    return changed(config, {**quiet, "model.weights": str(paths.weights)})
+    common = {"log.tensorboard": False, "eval.grid_rows": 0, "model.backbone": "vit_tiny", "model.image_size": 224,
+              "model.weights": str(paths.weights), "data.tfds_dir": str(paths.out / "tfds")}  # fmt: skip
+    return changed(config, {**common, **(TOY if paths.toy else {})})
 
 
 def named(changes: dict[str, Any] | None) -> str:
@@ -93,28 +111,32 @@ def fine_tuned(row: Row, of: str, paths: argparse.Namespace) -> Path:
     if not finished(folder):
         held_out = {"data.dir": str(getattr(paths, of)), "data.validation_share": 0.25, "eval.split": "validation",
                     "train.eval_every_epochs": 1000.0}  # fmt: skip
+        held_out |= {"data.name": "sketch_photo_folder"} if paths.toy else {}
         begun = {"init_from": str(start), "model.weights": "none"} if start else {}
         run.train(changed(recipe(SETS[of], paths), {**held_out, **begun, **row.changes}), folder)
     return folder if row.protocol == "encoder" else folder / f"last_{row.protocol}"
 
 
-def beside(recipe: Path, row: Path) -> tuple[float, list[str]]:
-    """Give a row's MRR on one set, and its cells: Acc@1, MRR, and how far it is from the recipe's."""
+def beside(recipe: Path, row: Path) -> tuple[float, list[str], str]:
+    """Give a row's MRR on one set, its cells (Acc@1, MRR, and how far it is from the recipe's), and what was asked."""
     comparison = compare_runs([f"recipe={recipe}", f"row={row}"], ks=(1,))
-    values = comparison.rows[1].values
+    values, asked = comparison.rows[1].values, comparison.asked
     mrr, less = 100 * float(values("mrr").mean()), comparison.differences[0, 1, "mrr"]
-    difference = f"{-100 * less.value:+.1f} [{-100 * less.high:.1f}, {-100 * less.low:.1f}]"
-    return mrr, [f"{100 * values('acc@1').mean():.1f}", f"{mrr:.1f}", "" if row == recipe else difference]
+    more = [0.0 - 100 * x for x in (less.value, less.high, less.low)]
+    difference = "" if row == recipe else f"{more[0]:+.1f} [{more[1]:.1f}, {more[2]:.1f}]"
+    cells = [f"{100 * values('acc@1').mean():.1f}", f"{mrr:.1f}", difference]
+    return mrr, cells, f"{len(asked.sketch_ids)} sketches, {asked.gallery} photos"
 
 
 def table(evaluated: dict[str, dict[str, Path]]) -> str:
     """Rank the rows by the mean of their MRRs, each beside the recipe."""
-    lines = []
+    lines, asked = [], []
     for name, folders in evaluated.items():
         found = [beside(evaluated[RECIPE][of], folder) for of, folder in folders.items()]
-        cells = " | ".join(cell for _, cells in found for cell in cells)
-        lines.append((sum(mrr for mrr, _ in found), f"| {name} | {cells} |"))
-    head = " | ".join(f"{of}: Acc@1 | MRR | minus the recipe's" for of in SETS)
+        asked = [of for _, _, of in found]
+        cells = " | ".join(cell for _, cells, _ in found for cell in cells)
+        lines.append((sum(mrr for mrr, _, _ in found), f"| {name} | {cells} |"))
+    head = " | ".join(f"{of} ({what}): Acc@1 | MRR | minus the recipe's" for of, what in zip(SETS, asked, strict=True))
     rows = [line for _, line in sorted(lines, reverse=True)]
     return "\n".join([f"| | {head} |", "|" + " --- |" * (1 + 3 * len(SETS)), *rows])
 
@@ -123,6 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in (*SETS, "photos", "weights", "out"):
         parser.add_argument(f"--{name}", type=Path, required="--list" not in sys.argv)
+    parser.add_argument("--toy", action="store_true", help="a tiny model and two steps, which show that it works")
     parser.add_argument(
         "--only", nargs="*", choices=list(ROWS), default=list(ROWS), help="rows; the recipe is always one"
     )

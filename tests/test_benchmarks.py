@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tiny import write_pairs, write_photos
 
 ROOT = Path(__file__).parent.parent
 TOY = ["--size=32", "--depth=1", "--rounds=1"]
@@ -54,6 +55,24 @@ def test_the_pytorch_sides():
     toy = ("--queries=50", "--gallery=20", "--width=8", "--repeats=1")
     assert "PyTorch, ranks and the first ten" in run("benchmarks/ranking.py", *toy, "--torch")
     assert "PyTorch eager" in run("benchmarks/startup.py", "--pairs=2", *TOY, "--torch", "eager")
+
+
+@pytest.mark.slow
+def test_the_ablation_trains_what_is_missing_and_ranks_its_rows(tmp_path):
+    chairs, shoes = (
+        write_pairs(tmp_path / name, range(i, i + 88), range(300, 304)) for i, name in ((0, "c"), (90, "s"))
+    )
+    write_photos(tmp_path / "photos", range(200, 250))
+    places = (f"--chairs={chairs}", f"--shoes={shoes}", f"--photos={tmp_path / 'photos'}", "--weights=none")
+    command = ("benchmarks/ablation.py", *places, f"--out={tmp_path / 'out'}", "--toy", "--only")
+    assert "| without photos alone |" in run(*command, "without photos alone")
+    newest = max(path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("config.json"))
+    run(*command, "without photos alone", "compared by the cosine")
+    assert newest == max(path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("config.json"))
+    table = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert table[0].startswith("| | chairs (31 sketches, 22 photos): Acc@1 | MRR | minus the recipe's | shoes (")
+    sums = [sum(float(line.split(" | ")[i]) for i in (2, 5)) for line in table[2:]]
+    assert len(sums) == 3 and sums == sorted(sums, reverse=True)
 
 
 @pytest.mark.slow
