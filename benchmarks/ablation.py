@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from effnet_jax import run
 from effnet_jax.comparison.comparison import compare_runs
+from effnet_jax.config import Config
+from effnet_jax.config_reader import from_mapping
 from effnet_jax.runs.folder import Run
 
 SETS = {"chairs": "chair_v1_ours", "shoes": "shoe_v1_ours"}
@@ -95,9 +97,21 @@ def named(changes: dict[str, Any] | None) -> str:
     return "_".join(said).replace(" ", "") or "recipe"
 
 
-def finished(folder: Path) -> bool:
-    """Tell whether a run was trained and reported on."""
-    return Run(folder).metrics_file.is_file()
+def learned(config: Config) -> dict[str, Any]:
+    """Give what decides what a run learns; not where things lie."""
+    sections = config.to_dict()
+    places = {"data": ("dir", "unpaired_photos", "tfds_dir", "cache", "cache_dir", "workers"), "model": ("weights",)}
+    for section, names in places.items():
+        sections[section] = {name: value for name, value in sections[section].items() if name not in names}
+    return {name: values for name, values in sections.items() if name not in ("init_from", "log")}
+
+
+def train(config: Any, folder: Path) -> None:
+    """Train what is not there yet; what is there must be of the same recipe."""
+    if not Run(folder).metrics_file.is_file():
+        run.train(config, folder)
+    elif learned(Run(folder).config) != learned(from_mapping(config)):
+        sys.exit(f"{folder} was trained by another recipe; remove it, or take another --out")
 
 
 def fine_tuned(row: Row, of: str, paths: argparse.Namespace) -> Path:
@@ -105,15 +119,13 @@ def fine_tuned(row: Row, of: str, paths: argparse.Namespace) -> Path:
     start = None
     if row.before is not None:
         start = paths.out / FIRST / named(row.before)
-        if not finished(start):
-            run.train(changed(recipe(FIRST, paths), {"data.unpaired_photos": str(paths.photos), **row.before}), start)
+        train(changed(recipe(FIRST, paths), {"data.unpaired_photos": str(paths.photos), **row.before}), start)
     folder = paths.out / of / f"{named(row.before)}+{named(row.changes)}"
-    if not finished(folder):
-        held_out = {"data.dir": str(getattr(paths, of)), "data.validation_share": 0.25, "eval.split": "validation",
-                    "train.eval_every_epochs": 1000.0}  # fmt: skip
-        held_out |= {"data.name": "sketch_photo_folder"} if paths.toy else {}
-        begun = {"init_from": str(start), "model.weights": "none"} if start else {}
-        run.train(changed(recipe(SETS[of], paths), {**held_out, **begun, **row.changes}), folder)
+    held_out = {"data.dir": str(getattr(paths, of)), "data.validation_share": 0.25, "eval.split": "validation",
+                "train.eval_every_epochs": 1000.0}  # fmt: skip
+    held_out |= {"data.name": "sketch_photo_folder"} if paths.toy else {}
+    begun = {"init_from": str(start), "model.weights": "none"} if start else {}
+    train(changed(recipe(SETS[of], paths), {**held_out, **begun, **row.changes}), folder)
     return folder if row.protocol == "encoder" else folder / f"last_{row.protocol}"
 
 

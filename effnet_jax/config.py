@@ -104,7 +104,7 @@ class PenConfig:
     stroke_loss: tuple[float, ...] = (0.0, 0.3)  # share of the other strokes that is lost
     longest_lost: float = 250.0  # longer strokes are never lost, pixels
     thickness: tuple[float, ...] = (0.3, 0.6)  # standard deviation of the blur that makes a line, pixels
-    darkness: tuple[float, ...] = (0.4, 1.0)  # of lines: 1 is black, 0 white
+    darkness: tuple[float, ...] = (0.4, 1.0)  # of a drawing's lines: 1 is black, 0 white
     bend: tuple[float, ...] = (1.5, 4.0)  # standard deviation of how far lines are bent, pixels
     bend_width: tuple[float, ...] = (12.0, 24.0)  # over how many pixels they are bent
     tilt: float = 3.0  # standard deviation of the turn of the whole, degrees
@@ -148,7 +148,7 @@ class TrsmConfig:
     pairing: Pairing = "matched"  # matched: each sketch with its own photo (paper); all_pairs: with all of the batch
     loss_terms: LossTerms = "intended"  # both intra terms; published: the photo's twice, the sketch's not at all
     start: TrsmStart = "random"  # random (paper); encoder: its first scores are the encoder's cosines
-    weight: float = 0.5  # w of fused, fused_rerank: score = (1 - w) * the encoder's cosine + w * TRSM's, 0..1
+    weight: float = 1.0  # w of fused* and search: score = (1 - w) * the encoder's cosine + w * TRSM's, 0..1
     choose_weight: bool = False  # take the w that is best on the held-out photos instead, and keep it
     cache_tokens: bool = True  # encode unaugmented views once, where a quarter of the free memory holds their tokens
 
@@ -319,6 +319,7 @@ def with_trsm(config: "ml_collections.ConfigDict") -> "ml_collections.ConfigDict
     for name in ("sketch_views", "photo_views", "max_angle", "mirror"):
         config.augment[name] = first.augment[name]
     config.loss.intra_sketch, config.loss.intra_photo = first.loss.intra_sketch, first.loss.intra_photo
+    config.loss.late = 0.0
     config.optim.learning_rate = 6e-7
     config.train.epochs = 200.0
     config.eval.protocols = ("encoder", "rerank", "all_pairs")

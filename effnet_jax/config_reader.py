@@ -4,7 +4,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from effnet_jax.config import Config, ConfigError, Settings
@@ -26,6 +26,17 @@ def from_mapping(values: Config | Settings) -> Config:
     if problems:
         raise ConfigError("The configuration cannot be run:\n" + "\n".join(f"  - {p}" for p in problems))
     return config
+
+
+def from_stored(values: Mapping[str, Any]) -> Config:
+    """Build a Config from what a run wrote down; fields that are newer than the run have what it ran with.
+
+    Raises:
+        ConfigError: as of `from_mapping`.
+    """
+    if isinstance(pen := values.get("pen"), dict):
+        values = {**values, "pen": {"darkness": (1.0, 1.0), **pen}}  # lines were black
+    return from_mapping(values)
 
 
 def unknown_fields(flags: Sequence[str]) -> list[str]:

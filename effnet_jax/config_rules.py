@@ -81,8 +81,12 @@ def impossible(config: Config) -> list[str]:
         (train.epochs > 0, f"train.epochs={train.epochs} must be above 0"),
         (not (train.centring and trsm.enabled),
          "train.centring takes means off embeddings, and stage 2 scores pairs by their tokens; set it to False"),
-        (train.group == 0 or 1 < train.group <= train.batch_size,
-         f"train.group={train.group} must be 0, or 2..{train.batch_size}, which is train.batch_size"),
+        (not (train.centring and model.recycling_as_published),
+         "train.centring takes means of embeddings, and with model.recycling_as_published these depend on the batch"),
+        (train.group == 0 or 1 < train.group <= _paired_rows(config),
+         f"train.group={train.group} must be 0, or 2..{_paired_rows(config)}, the sketches of a batch"),
+        (not (train.group and model.recycling_as_published),
+         "train.group compares embeddings, and with model.recycling_as_published these depend on the batch"),
         (0 <= train.average < 1, f"train.average={train.average} must lie in [0, 1)"),
         (train.max_steps >= 0, f"train.max_steps={train.max_steps} must not be negative; 0 sets no limit"),
         (train.eval_every_epochs > 0, f"train.eval_every_epochs={train.eval_every_epochs} must be above 0"),
@@ -145,6 +149,8 @@ def _protocols(config: Config) -> list[tuple[bool, str]]:
         (0 <= config.trsm.weight <= 1, f"trsm.weight={config.trsm.weight} must lie in 0..1"),
         (not config.trsm.choose_weight or _holds_out(config),
          "trsm.choose_weight needs held-out photos: --config.data.validation_share=0.25, say"),
+        (not late.choose_weight or _is_vit(config.model),
+         f"late.choose_weight compares the patches of a ViT, and model.backbone={config.model.backbone} is none"),
         (not late.choose_weight or _holds_out(config),
          "late.choose_weight needs held-out photos with sketches: --config.data.validation_share=0.25, say"),
         (late.window >= 0, f"late.window={late.window} must not be negative; 0 looks all over the photo"),
@@ -156,6 +162,12 @@ def _protocols(config: Config) -> list[tuple[bool, str]]:
 
 def _holds_out(config: Config) -> bool:
     return config.data.validation_share > 0 and config.data.name != PHOTOS
+
+
+def _paired_rows(config: Config) -> int:
+    """Count the sketches of a batch that are no drawings of unpaired photos, at the least."""
+    data, rows = config.data, config.train.batch_size
+    return int(rows * (1 - data.unpaired_share)) if data.unpaired_photos and data.name != PHOTOS else rows
 
 
 def _is_vit(model: ModelConfig) -> bool:

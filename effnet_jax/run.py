@@ -69,8 +69,8 @@ def train(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Ev
 def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list[Evaluation]:
     """Report on the checkpoints of a run, finished or not.
 
-    What training did not look at may differ from when it was trained: the `eval` section, the weight of TRSM, and the
-    `late` section of a run without that term.
+    What training did not look at may differ from when it was trained: the `eval` section, weights of TRSM
+    and late interaction, and all of the `late` section of a run without that term.
 
     Args:
         config: that of the run, as in `train`.
@@ -91,7 +91,8 @@ def evaluate(config: Config | Settings, workdir: str | os.PathLike[str]) -> list
         raise ConfigError(f"{run.folder} has no checkpoint yet; wait for the first, or train it with --mode=train.")
     config = from_mapping(config)
     # what training did not look at may be changed to see what it brings
-    free = (*FREE_SECTIONS, "eval", "trsm.weight", "trsm.choose_weight", *(() if config.loss.late else ("late",)))
+    weights = ("trsm.weight", "trsm.choose_weight", "late.weight", "late.choose_weight", "late.scale")
+    free = (*FREE_SECTIONS, "eval", *weights, *(() if config.loss.late else ("late",)))
     experiment = prepare(config, workdir, free_sections=free)
     with experiment.open_checkpoints() as checkpoints:
         return report(experiment, make_stage(experiment), checkpoints)

@@ -92,7 +92,8 @@ def final_state(workdir):
 def test_a_run_leaves_everything_a_reader_needs(straight):
     workdir, done = straight
     metrics = json.loads((workdir / "metrics.json").read_text())
-    last, *best = metrics["results"]
+    last, *best = [result for result in metrics["results"] if result["protocol"] == "encoder"]
+    assert len(metrics["results"]) == 2 * (1 + len(best))  # each by its patches too
     assert (last["queries"], last["gallery"], last["split"]) == (18, 12, "test")
     assert last["selection"].startswith("last")
     assert "best on validation (MRR, 20 photos)" in (best[0] if best else last)["selection"]

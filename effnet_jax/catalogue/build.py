@@ -175,6 +175,9 @@ def _claim(folder: Path, manifest: Manifest | None, encoders: Encoders | None) -
     if encoders is not None and encoders.pair_module is not None:
         encoders.save(place)  # a stage-2 run on the same encoders brings what re-ranks
         return encoders
+    if encoders is not None and encoders.late != ours.late:
+        ours = dataclasses.replace(ours, late=encoders.late)
+        ours.save(place)
     return ours
 
 

@@ -42,7 +42,7 @@ def _order(grouped: GroupedOrder, epoch: int) -> Int[np.ndarray, " s"]:
     waiting: dict[int, list[int]] = {}  # by photo, in a new order each epoch
     for sketch in sketches:
         waiting.setdefault(int(grouped.photo_index[sketch]), []).append(sketch)
-    order: list[int] = []
+    groups: list[list[int]] = []
     taken: set[int] = set()
     for sketch in sketches:
         if sketch in taken:
@@ -56,8 +56,24 @@ def _order(grouped: GroupedOrder, epoch: int) -> Int[np.ndarray, " s"]:
             if waiting.get(other):
                 group.append(waiting[other].pop())
         taken.update(group)
-        order += group
-    return np.array(order)
+        groups.append(group)
+    return np.array(_aligned(groups, grouped.group, begun=epoch * len(sketches)))
+
+
+def _aligned(groups: list[list[int]], size: int, begun: int) -> list[int]:
+    """Put whole groups where the end of a batch, of a multiple of `size`, cuts none, and what is left around them.
+
+    Args:
+        groups: of at most `size` sketches.
+        size: of a whole group.
+        begun: sketches that the epochs before showed.
+    """
+    whole = [group for group in groups if len(group) == size]
+    left = [sketch for group in groups if len(group) < size for sketch in group]
+    first = min(-begun % size, sum(map(len, groups)))
+    while len(left) < first:
+        left += whole.pop()
+    return [*left[:first], *(sketch for group in whole for sketch in group), *left[first:]]
 
 
 def nearest_photos(embeddings: Float32[np.ndarray, "g z"], count: int, block: int = 1024) -> Int[np.ndarray, "g k"]:

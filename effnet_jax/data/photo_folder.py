@@ -150,7 +150,8 @@ def _read_record(path: Path) -> dict[str, list]:
 
 
 def _drawing_hash(photo_sha256: str, pen: PenConfig) -> str:
-    return hashlib.sha256(f"{photo_sha256} {json.dumps(asdict(pen))}".encode()).hexdigest()
+    known = {name: value for name, value in asdict(pen).items() if (name, value) != ("darkness", (1.0, 1.0))}
+    return hashlib.sha256(f"{photo_sha256} {json.dumps(known)}".encode()).hexdigest()  # as before there was a darkness
 
 
 def _name(photo: PhotoPath, root: Path) -> str:

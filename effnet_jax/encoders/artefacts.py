@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 from effnet_jax.config import ModelConfig
 from effnet_jax.encoders.encode_program import encoder_of, make_encode
 from effnet_jax.encoders.encoders import Encoders
-from effnet_jax.encoders.exported import ABOUT
+from effnet_jax.encoders.exported import ABOUT, CENTRE
 from effnet_jax.encoders.onnx_file import write_onnx
 from effnet_jax.images.preprocessing import Preprocessing
 from effnet_jax.losses import unit_norm
@@ -185,7 +185,7 @@ def _describe_centre(path: Path, encoder: TrainedEncoder) -> dict[str, Any]:
         return {}
     if path.suffix != ".safetensors":
         return {"centred": True}
-    return {"centred": False, "take_off_the_unit_embedding": encoder.centre.tolist()}
+    return {"centred": False, CENTRE: encoder.centre.tolist()}
 
 
 def _describe(path: Path, encoder: TrainedEncoder) -> dict[str, Any]:

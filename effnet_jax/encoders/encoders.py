@@ -200,12 +200,12 @@ def read_model_config(fields: Mapping[str, Any]) -> ModelConfig:
 
 
 def read_trsm_config(fields: Mapping[str, Any]) -> TrsmConfig:
-    """Read what is stored of TRSM; before there was a weight, pairs were scored by TRSM alone.
+    """Read what is stored of TRSM; before a weight could be chosen, an index scored pairs by TRSM alone.
 
     Raises:
         TypeError: fields that this version does not know.
     """
-    known: dict[str, Any] = {"weight": 1.0, **fields}
+    known: dict[str, Any] = {**fields, **({} if "choose_weight" in fields else {"weight": 1.0})}
     return TrsmConfig(**known)
 
 

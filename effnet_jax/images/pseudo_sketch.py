@@ -55,8 +55,8 @@ def draw_sketch(photo: Canvas, pen: PenConfig, seed: Sequence[int]) -> Canvas:
 def draw_lines(photo: Canvas, pen: PenConfig, seed: Sequence[int]) -> Lines:
     """Draw what `draw_sketch` draws, as one channel."""
     rng = np.random.default_rng(list(seed))
-    strokes = find_strokes(photo, pen, rng)
-    return _bend(_ink(strokes, pen, rng), pen, rng)
+    lines = _bend(_ink(find_strokes(photo, pen, rng), pen, rng), pen, rng)
+    return np.rint(255 - _between(pen.darkness, rng) * (255 - lines.astype(np.float32))).astype(np.uint8)
 
 
 def redraw_sketch(sketch: Canvas, pen: PenConfig, seed: Sequence[int]) -> Canvas:
@@ -156,8 +156,7 @@ def _opponent_channels(photo: Canvas) -> list[Float32[np.ndarray, "256 256"]]:
 def _ink(strokes: Strokes, pen: PenConfig, rng: np.random.Generator) -> Float32[np.ndarray, "256 256"]:
     """Give strokes a thickness; 1 is black."""
     thickness = _between(pen.thickness, rng)
-    inked = np.minimum(cv2.GaussianBlur(strokes.astype(np.float32), (0, 0), thickness) * (2.6 * thickness + 0.6), 1)
-    return np.float32(_between(pen.darkness, rng)) * inked
+    return np.minimum(cv2.GaussianBlur(strokes.astype(np.float32), (0, 0), thickness) * (2.6 * thickness + 0.6), 1)
 
 
 def _bend(drawn: Float32[np.ndarray, "256 256"], pen: PenConfig, rng: np.random.Generator) -> Lines:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from effnet_jax.config import Config, ConfigError
-from effnet_jax.config_reader import from_mapping
+from effnet_jax.config_reader import from_stored
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.runs.checkpoint_reader import read_checkpoint
 from effnet_jax.runs.choice import ON_TEST, ON_VALIDATION, RULES, STEP, WORDS, Choice
@@ -121,7 +121,7 @@ class Run:
             ConfigError: there is none, or none that this version can read.
         """
         try:
-            return from_mapping(read_json(self.config_file))
+            return from_stored(read_json(self.config_file))
         except ConfigError as error:
             raise ConfigError(f"{self.config_file} is of another version of effnet_jax: {error}") from error
         except ValueError as error:

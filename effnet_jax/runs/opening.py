@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from effnet_jax.config import Config, ConfigError
-from effnet_jax.config_reader import from_mapping
+from effnet_jax.config_reader import from_stored
 from effnet_jax.runs.folder import Run, short_hash
 from effnet_jax.runs.results import read_json
 from effnet_jax.runtime.versions import versions
@@ -170,7 +170,7 @@ def _with_new_fields(config: dict[str, Any]) -> dict[str, Any]:
     One that cannot be read, such as that of a newer version, is given back as it is.
     """
     try:
-        return _plain(from_mapping(config))
+        return _plain(from_stored(config))
     except ConfigError:
         return config
 

@@ -16,6 +16,7 @@ from effnet_jax.retrieval.ranking import Ranking
 from effnet_jax.runs.saved import abstract
 from effnet_jax.runs.state import TrainState, Variables, make_state, state_shardings
 from effnet_jax.runtime.hosts import first_then_rest, only_first, say_to_all
+from effnet_jax.runtime.sharding import gathered
 from effnet_jax.training.optim import make_optimizer
 from effnet_jax.training.step import Objective
 
@@ -90,7 +91,8 @@ class Stage(ABC):
         if not config.train.group:
             return None
         if not say_to_all("looking for checkpoints", lambda: "some" if run.steps() else ""):
-            found = nearest_photos(self.photo_embeddings(variables), NEIGHBOURS * config.train.group)
+            whole = gathered(variables, self.experiment.mesh)
+            found = nearest_photos(self.photo_embeddings(whole), NEIGHBOURS * config.train.group)
             only_first("saving the neighbours of photos", lambda: run.write_neighbours(found))
         neighbours = first_then_rest("reading the neighbours of photos", run.read_neighbours)
         return GroupedOrder(split.photo_index, neighbours, config.train.group, config.train.seed)

@@ -86,7 +86,10 @@ def fit(
                 log.skip_time(time.monotonic() - started)
             # 5. save
             if save_due:
-                checkpoints.save(state, metadata(state), metrics)
+                started = time.monotonic()
+                beside = metadata(state)
+                log.skip_time(time.monotonic() - started)
+                checkpoints.save(state, beside, metrics)
             # 6. preemption check
             if stopping and step < total_steps:
                 checkpoints.wait()

@@ -70,12 +70,16 @@ def test_saved_with_the_index(index, stage_2):
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_index_from_before_there_was_a_weight_is_scored_by_trsm_alone(index, tmp_path):
+def test_an_index_from_before_weights_were_chosen_is_scored_by_trsm_alone(index, tmp_path):
     shutil.copytree(index / "model", tmp_path / "model")
     content = json.loads((tmp_path / "model" / "model.json").read_text())
-    del content["trsm"]["weight"]
-    (tmp_path / "model" / "model.json").write_text(json.dumps(content))
-    assert read_encoders(tmp_path / "model").pair_module.config.weight == 1.0
+    del content["trsm"]["choose_weight"]
+    for weight in (0.5, None):
+        content["trsm"]["weight"] = weight
+        if weight is None:
+            del content["trsm"]["weight"]
+        (tmp_path / "model" / "model.json").write_text(json.dumps(content))
+        assert read_encoders(tmp_path / "model").pair_module.config.weight == 1.0
 
 
 def test_an_index_without_tokens_says_so_and_can_be_brought_up(stage_2, tmp_path):

@@ -54,6 +54,17 @@ def test_sketches_that_stand_together_are_of_photos_alike():
     assert (other(0) != order(0)).any()
 
 
+@pytest.mark.parametrize("photos", [61, 62, 63, 203])
+def test_no_batch_ends_within_a_group(photos):
+    order = GroupedOrder(np.arange(photos, dtype=np.int32), nearest_photos(on_a_line(photos), 16), 4, seed=0)
+    stream = np.concatenate([order(epoch) for epoch in range(5)])
+    groups = stream[: len(stream) // 4 * 4].reshape(-1, 4)
+    whole = [np.ptp(group) <= 16 for group in groups]
+    assert np.mean(whole) > 0.6
+    shifted = stream[2 : 2 + (len(stream) - 2) // 4 * 4].reshape(-1, 4)
+    assert np.mean([np.ptp(group) <= 16 for group in shifted]) < np.mean(whole) - 0.25
+
+
 @pytest.fixture(scope="module")
 def real():
     split = fake_split(11, 5)

@@ -99,6 +99,8 @@ def test_artefacts_are_centred_and_files_of_weights_say_what_to_take_off(trained
         entry = about["files"][f"{domain}.safetensors"]
         np.testing.assert_allclose(entry["take_off_the_unit_embedding"], encoders.centres[domain])
     again = read_exported(home / "out")
+    for domain, mean in encoders.centres.items():
+        np.testing.assert_array_equal(again.centres[domain], mean)
     for got, want in zip(jax.tree.leaves(again.params), jax.tree.leaves(encoders.params), strict=True):
         np.testing.assert_array_equal(got, want)
 
@@ -133,5 +135,9 @@ def test_stage_2_and_centring_are_refused_together(trained, config, home, tmp_pa
     )
     with pytest.raises(ConfigError, match=r"was trained with train\.centring, and TRSM scores pairs by their tokens"):
         run.train(second, tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"was trained with train\.centring, and TRSM scores pairs by their tokens"):
+        run.train(dataclasses.replace(second, init_from=str(home / "out")), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"with model\.recycling_as_published these depend on the batch"):
+        from_mapping({"train": {"centring": True}, "model": {"token_recycling": True, "recycling_as_published": True}})
     with pytest.raises(ConfigError, match=r"train\.centring takes means off embeddings"):
         from_mapping({"init_from": "runs/x", "trsm": {"enabled": True}, "train": {"centring": True}})

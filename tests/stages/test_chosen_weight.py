@@ -128,6 +128,24 @@ def test_stage_2_chooses_both(first, home):
     assert said in evaluations["fused"].summary.notes
 
 
+def test_without_patches_there_is_no_weight_to_choose():
+    with pytest.raises(ConfigError, match=r"late\.choose_weight compares the patches of a ViT, and .* is none"):
+        from_mapping({"late": {"choose_weight": True}, "model": {"backbone": "resnet18"}})
+
+
+def test_weights_may_be_changed_where_patches_were_trained_for(first, home):
+    config = dataclasses.replace(first[0], loss=dataclasses.replace(first[0].loss, late=1.0))
+    run.train(dataclasses.replace(config, train=dataclasses.replace(config.train, max_steps=1)), home / "trained")
+    other = dataclasses.replace(
+        config,
+        train=dataclasses.replace(config.train, max_steps=1),
+        late=LateConfig(weight=0.25, scale=3.0),
+    )
+    assert any("weight 0.25 beside" in note for e in run.evaluate(other, home / "trained") for note in e.summary.notes)
+    with pytest.raises(ConfigError, match=r"late\.window"):
+        run.evaluate(dataclasses.replace(other, late=LateConfig(window=3.0)), home / "trained")
+
+
 @pytest.mark.parametrize("section", ["trsm", "late"])
 def test_without_held_out_photos_nothing_can_be_chosen(section):
     with pytest.raises(ConfigError, match=rf"{section}\.choose_weight needs held-out photos"):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from commands import run_program
 from tiny import tiny_config, write_pairs
 
 from effnet_jax import run
@@ -80,5 +81,36 @@ def test_stage_2_groups_by_its_frozen_encoders(trained, config, home, monkeypatc
 
 @pytest.mark.parametrize("group", [1, -2, 9])
 def test_groups_that_cannot_be_are_refused(group):
-    with pytest.raises(ConfigError, match=rf"train\.group={group} must be 0, or 2\.\.8, which is train\.batch_size"):
+    with pytest.raises(ConfigError, match=rf"train\.group={group} must be 0, or 2\.\.8, the sketches of a batch"):
         from_mapping({"train": {"group": group, "batch_size": 8}})
+    with pytest.raises(ConfigError, match=r"must be 0, or 2\.\.6, the sketches of a batch"):
+        from_mapping({"train": {"group": 7, "batch_size": 8}, "data": {"unpaired_photos": "x", "unpaired_share": 0.25}})
+    published = {"token_recycling": True, "recycling_as_published": True}
+    with pytest.raises(ConfigError, match=r"train\.group compares embeddings"):
+        from_mapping({"train": {"group": 4, "batch_size": 8}, "model": published})
+
+
+def test_on_devices_that_share_the_parameters(tmp_path):
+    """Weights that are cut over devices are looked at whole: for neighbours, for means, and for chosen weights."""
+    write_pairs(tmp_path / "pairs", range(44), range(44, 52))
+    program = """
+        import dataclasses, sys
+        from pathlib import Path
+        sys.path.insert(0, "tests")
+        from tiny import tiny_config
+        from effnet_jax import run
+        from effnet_jax.config import ParallelConfig, TrsmConfig
+        home = Path(sys.argv[1])
+        config = tiny_config(home / "pairs", home, width=64)
+        data = dataclasses.replace(config.data, validation_share=0.5)
+        late = dataclasses.replace(config.late, choose_weight=True)
+        grouped = dataclasses.replace(config.train, group=4, max_steps=2)
+        config = dataclasses.replace(config, data=data, late=late, parallel=ParallelConfig(fsdp=True), train=grouped)
+        centred = dataclasses.replace(config, train=dataclasses.replace(grouped, centring=True))
+        run.train(centred, home / "centred")
+        run.train(config, home / "stage1")
+        trsm = TrsmConfig(enabled=True, heads=2, choose_weight=True)
+        run.train(dataclasses.replace(config, init_from=str(home / "stage1"), trsm=trsm), home / "stage2")
+    """
+    run_program(program, str(tmp_path), devices=2)
+    assert Run(tmp_path / "stage2").steps() == Run(tmp_path / "centred").steps() == [2]

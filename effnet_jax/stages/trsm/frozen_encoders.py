@@ -23,6 +23,10 @@ from effnet_jax.runtime.sharding import put, replicated
 from effnet_jax.storage.files import write_json
 from effnet_jax.storage.integrity import refuse_damaged, write_listing
 
+_CENTRED = (
+    "init_from={} was trained with train.centring, and TRSM scores pairs by their tokens, from which no mean is taken "
+    "off; train stage 1 without it."
+)
 # How the encoders compute may differ; what they are, and what they saw, may not.
 FREE = {
     "model": ("weights", "dtype", "precision", "attention", "remat"),
@@ -76,6 +80,8 @@ def _take(experiment: Experiment) -> tuple[Start, Params]:
     config, splits = experiment.config, experiment.splits
     if is_exported(Path(config.init_from).expanduser()):
         encoders = starting_encoders(config.init_from)
+        if encoders.centres:
+            raise ConfigError(_CENTRED.format(config.init_from))
         refuse_misfits(encoders, config)
         whole = jax.tree.map(lambda _: replicated(experiment.mesh), encoders.params)
         return describe_start(encoders.origin, config.init_from, splits), put(encoders.params, whole)
@@ -131,10 +137,7 @@ def stage1_config(source: Run) -> Config:
             f"{config.init_from}"
         )
     if config.train.centring:
-        raise ConfigError(
-            f"init_from={source.folder} was trained with train.centring, and TRSM scores pairs by their tokens, from "
-            "which no mean is taken off; train stage 1 without it."
-        )
+        raise ConfigError(_CENTRED.format(source.folder))
     if not source.steps():
         raise ConfigError(f"init_from={source.folder} has no checkpoint yet; train it first.")
     return config

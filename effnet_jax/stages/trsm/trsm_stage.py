@@ -18,7 +18,7 @@ from effnet_jax.models.trsm import make_functional_trsm
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.retrieval.scores import unit_rows
 from effnet_jax.runs.state import Variables
-from effnet_jax.runtime.sharding import replicated
+from effnet_jax.runtime.sharding import gathered, replicated
 from effnet_jax.stages import late_ranking
 from effnet_jax.stages.draws import ANCHOR, AUGMENTED, DOMAINS
 from effnet_jax.stages.image_batches import image_batches
@@ -121,7 +121,8 @@ class TrsmStage(Stage):
 
     def saved_beside(self, variables: Variables) -> Mapping[str, Any]:
         """Give the weights of TRSM and of late interaction, so that an index scores as the evaluation does."""
-        trsm = dataclasses.replace(self.config.trsm, weight=self._weight(variables))
+        whole = gathered(variables, self.experiment.mesh) if self.config.trsm.choose_weight else variables
+        trsm = dataclasses.replace(self.config.trsm, weight=self._weight(whole))
         return {"trsm": dataclasses.asdict(trsm), "late": dataclasses.asdict(self._late)}
 
     def step_flops(self) -> float:
