@@ -14,6 +14,7 @@ def get_config():
     config.data.name = "qmul_shoe_v1/all"
     config.data.validation_share = 0.0
     config.model.backbone = "vit_tiny"
+    config.model.image_size = 320
     config.trsm.pairing = "all_pairs"
     config.optim.learning_rate = 1e-3
     config.optim.warmup_steps = 10
