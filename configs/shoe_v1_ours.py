@@ -5,8 +5,8 @@ r"""EffNet on QMUL-Shoe-V1 with all 1,207 sketches of its 304 training photos (t
   python main.py --config configs/shoe_v1_ours.py --workdir runs/shoe_v1_ours --config.data.dir=FOLDER \
       --config.init_from=runs/photos
 
-Without init_from it starts from ImageNet weights. One shared ViT-Ti on 320 pixels, which shoes gain by and chairs do not,
-trained for late interaction too. The recipe was fixed on 76 held-out training photos
+Without init_from it starts from ImageNet weights. One shared ViT-Ti on 320 pixels, by which shoes gain and chairs do
+not, trained for late interaction too. The recipe was fixed on 76 held-out training photos
 (--config.data.validation_share=0.25); this trains on all of them.
 """
 

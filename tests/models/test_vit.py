@@ -5,8 +5,9 @@ import pytest
 from flax import nnx
 
 from effnet_jax import ViT
+from effnet_jax.models.layers import gelu
 from effnet_jax.models.presets import BACKBONES
-from effnet_jax.models.vit import resize_position_embeddings
+from effnet_jax.models.vit import ConvStem, resize_position_embeddings
 
 SMALL = {"width": 24, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 8}
 
@@ -96,6 +97,32 @@ def test_position_embeddings_keep_their_picture_when_resized():
     np.testing.assert_allclose(inner[0, :, 1], centres[2:5], atol=0.01)
     with pytest.raises(ValueError, match="square"):
         resize_position_embeddings(jnp.zeros((1, 12, 4)), 224, 16)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(jnp.float32, 1e-5), (jnp.bfloat16, 0.06)])
+def test_the_stem_computes_what_its_modules_do(dtype, tolerance):
+    stem = ConvStem(24, patch_size=8, dtype=dtype, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(stem)
+    state = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), state)
+    images = jax.random.normal(jax.random.key(1), (3, 32, 32, 3))
+
+    def modules(state, images):
+        x, stem = images, nnx.merge(graph, state)
+        for convolution, norm in zip(stem.convolutions, stem.norms, strict=True):
+            x = gelu(norm(convolution(x)))
+        return x.reshape(3, 16, 24)
+
+    def ours(state, images):
+        return nnx.merge(graph, state)(images)
+
+    np.testing.assert_allclose(ours(state, images), modules(state, images), atol=tolerance, rtol=tolerance)
+    if dtype == jnp.float32:
+        weigh = jax.random.normal(jax.random.key(2), (3, 16, 24))
+        got, want = (
+            jax.grad(lambda s, x, f=f: jnp.sum(f(s, x) * weigh), (0, 1))(state, images) for f in (ours, modules)
+        )
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-4, rtol=1e-3)
 
 
 def test_a_convolutional_stem_gives_as_many_tokens_and_keeps_zero_zero():
