@@ -65,7 +65,7 @@ ROWS = {
     "another sketch as the other view": Row({"augment.other_sketch": True}),
     "real sketches drawn anew": Row({"augment.redraw": 0.5}),
     "photos that look alike in a batch": Row({"train.group": 4}),
-    "centred": Row({"train.centring": True}, protocol="encoder"),
+    "centred, compared by the cosine": Row({"train.centring": True}, protocol="encoder"),
     "320 pixels": Row({"model.image_size": 320}),
 }
 

@@ -29,6 +29,6 @@ def get_config():
     config.optim.learning_rate = 2e-3
     config.loss.temperature = 0.1
     config.train.batch_size = 64
-    config.train.epochs = 35.0
-    config.train.eval_every_epochs = 7.0
+    config.train.epochs = 50.0
+    config.train.eval_every_epochs = 10.0
     return config
