@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from effnet_jax.config import Config
 from effnet_jax.retrieval.evaluation import Evaluation
 from effnet_jax.retrieval.metrics import summarise
 from effnet_jax.retrieval.ranking import rank_gallery
 from effnet_jax.runs.embeddings import evaluate_embeddings
+from effnet_jax.runs.folder import Run
 from effnet_jax.runs.results import write_metrics, write_ranks
 
 PHOTOS, SKETCHES = 30, 70
@@ -80,3 +83,10 @@ def write_foreign(path: Path, noise: float = 0.4) -> Path:
     )
     evaluate_embeddings(path / "theirs.npz", out=path)
     return path
+
+
+def newest_state(workdir: Path) -> tuple[Path, list[np.ndarray]]:
+    """The newest checkpoint of a run, and all arrays of its state."""
+    folder = Run(workdir).checkpoint("last").folder
+    with ocp.StandardCheckpointer() as checkpointer:
+        return folder, jax.tree.leaves(checkpointer.restore(folder / "state"))

@@ -57,8 +57,10 @@ class Reranker:
 
     def _score(self, sketches: np.ndarray, index: np.ndarray, cosines: np.ndarray) -> np.ndarray:
         tokens = self._encoders.sketch_tokens(sketches).astype(np.float32)
-        if (module := self._encoders.pair_module) is not None:
-            return mix(cosines, self._scorer.shortlist(tokens, self._photos, index), module.config.weight, 1.0)
-        late = self._encoders.late
-        inked = InkedTokens(tokens, sketches, self._encoders.config.patch_size, late.ink)
-        return mix(cosines, self._scorer.shortlist(inked, self._photos, index), late.weight, late.scale)
+        module, late = self._encoders.pair_module, self._encoders.late
+        if module is not None:
+            rows, weight, scale = tokens, module.config.weight, 1.0
+        else:
+            rows = InkedTokens(tokens, sketches, self._encoders.config.patch_size, late.ink)
+            weight, scale = late.weight, late.scale
+        return mix(cosines, self._scorer.shortlist(rows, self._photos, index), weight, scale)

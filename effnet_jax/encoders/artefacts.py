@@ -58,33 +58,27 @@ class TrainedEncoder:
     def embed(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b z"]:
         """Embed resized 8-bit RGB images; not of unit norm."""
         encode = make_encode(portable(self.config), self.preprocessing)
-        embedding = encode(self.params, self.batch_stats, images).embedding
-        return embedding if self.centre is None else unit_norm(embedding) - self.centre
+        return off_centre(encode(self.params, self.batch_stats, images).embedding, self.centre)
+
+
+def off_centre(embedding: Float[Array, "b z"], centre: Float32[np.ndarray, " z"] | None) -> Float[Array, "b z"]:
+    """Take a domain's mean off the unit embedding, in an artefact; where there is none the embedding stays as it is."""
+    return embedding if centre is None else unit_norm(embedding) - centre
 
 
 def one_by_one(encoders: Encoders) -> list[TrainedEncoder]:
     """Give the encoder for both domains, or that of sketches and that of photos: also where only centres differ."""
-    if encoders.centres:
-        return [
-            TrainedEncoder(
-                domain,
-                encoders.config,
-                encoder_of(encoders.params, domain),
-                encoder_of(encoders.batch_stats, domain),
-                encoders.preprocessing,
-                np.asarray(encoders.centres[domain]),
-            )
-            for domain in ("sketch", "photo")
-        ]
+    shared = encoders.config.shared_encoders and not encoders.centres
     return [
         TrainedEncoder(
-            name.removesuffix("encoder").removesuffix("_"),
+            domain,
             encoders.config,
-            encoders.params[name],
-            encoders.batch_stats.get(name, {}),
+            encoder_of(encoders.params, domain),
+            encoder_of(encoders.batch_stats, domain),
             encoders.preprocessing,
+            encoders.centres.get(domain),
         )
-        for name in sorted(encoders.params, reverse=True)  # sketch before photo
+        for domain in ([""] if shared else ["sketch", "photo"])
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float32, UInt8
 
 from effnet_jax.config import LateConfig
-from effnet_jax.encoders.artefacts import write_checked
+from effnet_jax.encoders.artefacts import off_centre, write_checked
 from effnet_jax.encoders.encode_program import encoder_of, make_encode
 from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.losses import unit_norm
@@ -79,10 +79,7 @@ def _patches(encoders: Encoders, domain: str) -> Callable[..., Any]:
         unit = unit_patches(encoding.tokens)
         if domain == "sketch":
             unit = jnp.where(inked_patches(images, config.patch_size, encoders.late.ink)[..., None], unit, 0)
-        embedding = encoding.embedding
-        if encoders.centres:
-            embedding = unit_norm(embedding) - encoders.centres[domain]
-        return embedding, unit
+        return off_centre(encoding.embedding, encoders.centres.get(domain)), unit
 
     return patches
 

@@ -97,10 +97,9 @@ class Stage(ABC):
         neighbours = first_then_rest("reading the neighbours of photos", run.read_neighbours)
         return GroupedOrder(split.photo_index, neighbours, config.train.group, config.train.seed)
 
+    @abstractmethod
     def saved_beside(self, variables: Variables) -> Mapping[str, Any]:
         """Give what a checkpoint says about these variables besides; all hosts ask."""
-        del variables
-        return {}
 
     @abstractmethod
     def step_flops(self) -> float:

@@ -3,11 +3,10 @@
 import dataclasses
 import shutil
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 from commands import run_program
+from made_runs import newest_state
 from tiny import tiny_config, write_pairs
 
 from effnet_jax import run
@@ -36,28 +35,22 @@ def trained(config, home):
     return run.train(config, home / "run")
 
 
-def state(workdir):
-    newest = max((p for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    with ocp.StandardCheckpointer() as checkpointer:
-        return newest, jax.tree.leaves(checkpointer.restore(newest / "state"))
-
-
 def test_a_resumed_run_ends_in_the_same_bits(trained, config, home):
     shutil.copytree(home / "run", home / "again")
-    newest, straight = state(home / "again")
+    newest, straight = newest_state(home / "again")
     shutil.rmtree(newest)
     run.train(config, home / "again")
-    for got, want in zip(state(home / "again")[1], straight, strict=True):
+    for got, want in zip(newest_state(home / "again")[1], straight, strict=True):
         np.testing.assert_array_equal(got, want)
     plain = dataclasses.replace(config, train=dataclasses.replace(config.train, group=0))
     run.train(plain, home / "plain")
-    assert any((a != b).any() for a, b in zip(state(home / "plain")[1], straight, strict=True))
+    assert any((a != b).any() for a, b in zip(newest_state(home / "plain")[1], straight, strict=True))
 
 
 def test_without_its_neighbours_a_run_does_not_go_on(trained, config, home):
     for damage in ("gone", "cut"):
         shutil.copytree(home / "run", home / damage)
-        shutil.rmtree(state(home / damage)[0])
+        shutil.rmtree(newest_state(home / damage)[0])
         file = Run(home / damage).neighbours_file
         content = file.read_bytes()
         file.unlink()

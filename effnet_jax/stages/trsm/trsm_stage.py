@@ -57,6 +57,7 @@ class TrsmStage(Stage):
         self._frozen = frozen_encoders(experiment)
         self._program = experiment.encode_program(tokens=self.config.model.dtype)
         self._tokens: dict[str, tuple[EncodedTokens, EncodedTokens]] = {}
+        self._splits: dict[str, EncodedSplit] = {}
         self._by_encoder: dict[str, Ranked] = {}
         self.objective = make_trsm_objective(self.config, self._trsm)
 
@@ -164,18 +165,21 @@ class TrsmStage(Stage):
         return late_ranking.with_late_weight(self.config, self.experiment.mesh, self._encoded("validation"))
 
     def _encoded(self, split: str) -> EncodedSplit:
-        size, tokens = self.config.model.image_size, self.tokens(split)
-        pictures = self.experiment.images(split, (size,)).sketches(size)
-        embeddings = Embeddings(*(rows.embeddings() for rows in tokens))
-        return EncodedSplit(tokens, pictures, embeddings, self.experiment.splits[split].photo_index)
+        """Give a split with its embeddings, kept for all protocols: where tokens are not held they cost a pass."""
+        if split not in self._splits:
+            size, tokens = self.config.model.image_size, self.tokens(split)
+            pictures = self.experiment.images(split, (size,)).sketches(size)
+            embeddings = Embeddings(*(rows.embeddings() for rows in tokens))
+            truth = self.experiment.splits[split].photo_index
+            self._splits[split] = EncodedSplit(tokens, pictures, embeddings, truth)
+        return self._splits[split]
 
     def _encoder_ranking(self, split: str) -> Ranked:
         """Rank by the encoder, with all photos listed that the shortlist may ask for."""
         if split not in self._by_encoder:
-            embeddings = Embeddings(*(rows.embeddings() for rows in self.tokens(split)))
-            top = max(TOP, self.config.eval.shortlist)
-            ranking = rank_gallery(*embeddings, self.experiment.splits[split].photo_index, top=top)
-            self._by_encoder[split] = Ranked(ranking, embeddings)
+            encoded, top = self._encoded(split), max(TOP, self.config.eval.shortlist)
+            ranking = rank_gallery(*encoded.embeddings, encoded.truth, top=top)
+            self._by_encoder[split] = Ranked(ranking, encoded.embeddings)
         return self._by_encoder[split]
 
     @cached_property

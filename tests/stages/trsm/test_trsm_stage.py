@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from made_runs import newest_state
 from PIL import Image, ImageDraw
 
 from effnet_jax import run
@@ -73,14 +74,6 @@ def stage2(config, home, *, protocols=("encoder", "rerank", "all_pairs"), train=
     )
 
 
-def final_params(workdir):
-    import orbax.checkpoint as ocp
-
-    newest = max((p for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    with ocp.StandardCheckpointer() as checkpointer:
-        return newest, jax.tree.leaves(checkpointer.restore(newest / "state"))
-
-
 @pytest.fixture(scope="module")
 def trained(stage1, home):
     config = stage2(stage1, home, protocols=("encoder", "rerank", "all_pairs", "paired"))
@@ -119,11 +112,11 @@ def test_a_resumed_run_ends_in_the_same_bits(trained, home):
     config, _ = trained
     again = home / "resumed"
     shutil.copytree(home / "stage2", again)
-    newest, straight = final_params(again)
+    newest, straight = newest_state(again)
     shutil.rmtree(newest)
-    assert final_params(again)[0] != newest
+    assert newest_state(again)[0] != newest
     run.train(config, again)
-    path, resumed = final_params(again)
+    path, resumed = newest_state(again)
     assert path == newest
     for got, want in zip(resumed, straight, strict=True):
         np.testing.assert_array_equal(got, want)
