@@ -23,6 +23,7 @@ from effnet_jax.comparison.comparison import compare_runs
 from effnet_jax.config import Config
 from effnet_jax.config_reader import from_mapping
 from effnet_jax.runs.folder import Run
+from effnet_jax.runs.opening import FREE_FIELDS, FREE_SECTIONS, without
 
 SETS = {"chairs": "chair_v1_ours", "shoes": "shoe_v1_ours"}
 FIRST = "photos_only"
@@ -98,12 +99,8 @@ def named(changes: dict[str, Any] | None) -> str:
 
 
 def learned(config: Config) -> dict[str, Any]:
-    """Give what decides what a run learns; not where things lie."""
-    sections = config.to_dict()
-    places = {"data": ("dir", "unpaired_photos", "tfds_dir", "cache", "cache_dir", "workers"), "model": ("weights",)}
-    for section, names in places.items():
-        sections[section] = {name: value for name, value in sections[section].items() if name not in names}
-    return {name: values for name, values in sections.items() if name not in ("init_from", "log")}
+    """Give what decides what a run learns; not where things lie, nor what is reported."""
+    return without(config.to_dict(), (*FREE_SECTIONS, *FREE_FIELDS, "model.weights", "init_from", "eval"))
 
 
 def train(config: Any, folder: Path) -> None:

@@ -17,6 +17,8 @@ def get_config():
     config.augment.sketch_views = config.augment.photo_views = ("a2", "a2")
     config.augment.crop_area = (0.7, 1.0)
     config.augment.crop_ratio = (0.87, 1.15)
+    config.augment.crop_mirror = 0.0  # what slants to the left does so in both pictures
+    config.augment.mirror_pairs = 0.5
     config.augment.jitter = (0.0, 0.0, 0.0, 0.0)
     config.loss.intra_sketch = config.loss.intra_photo = 0.0
     config.model.weights = "none"
@@ -26,6 +28,7 @@ def get_config():
     config.model.stem = "conv"
     config.model.pooling = "all"
     config.model.embedding_size = 192
+    config.optim.name = "muon"
     config.optim.learning_rate = 2e-3
     config.loss.temperature = 0.1
     config.train.batch_size = 64

@@ -22,7 +22,7 @@ Precision = Literal["default", "high", "highest"]
 AttentionName = Literal["auto", "merged", "xla", "cudnn"]
 Pairing = Literal["matched", "all_pairs"]
 LossTerms = Literal["intended", "published"]
-Optimiser = Literal["adam", "adamw"]
+Optimiser = Literal["adam", "adamw", "muon"]
 Schedule = Literal["constant", "cosine"]
 TrsmStart = Literal["random", "encoder"]
 EvalSplit = Literal["test", "validation"]
@@ -184,8 +184,9 @@ class LossConfig:
 class OptimConfig:
     """Optimiser and learning rate."""
 
-    name: Optimiser = "adam"  # adam: L2 added to the gradient (paper); adamw: decoupled decay of matrices
+    name: Optimiser = "adam"  # adam: L2 added to the gradient (paper); adamw, muon: decoupled decay of matrices
     learning_rate: float = 6e-6  # peak
+    kernel_rate: float = 4.0  # muon: linear layers and convolutions learn at so many times the rate of the rest
     schedule: Schedule = "constant"  # constant or cosine (to zero at the last step)
     warmup_steps: int = 0  # linear from zero
     weight_decay: float = 1e-4

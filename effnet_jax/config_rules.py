@@ -35,6 +35,7 @@ def impossible(config: Config) -> list[str]:
         (optim.layer_decay == 1 or (_is_vit(model) and not trsm.enabled),
          f"optim.layer_decay={optim.layer_decay} goes by the blocks of a ViT that is trained, in stage 1"),
         (0 <= optim.b1 < 1 and 0 <= optim.b2 < 1, f"optim.b1={optim.b1} and optim.b2={optim.b2} must lie in [0, 1)"),
+        (optim.kernel_rate > 0, f"optim.kernel_rate={optim.kernel_rate} must be above 0"),
         (optim.eps > 0, f"optim.eps={optim.eps} must be above 0"),
         (data.workers >= 0, f"data.workers={data.workers} must not be negative"),
         (len(augment.fill) == 3 and all(0 <= f <= 255 for f in augment.fill),

@@ -1,8 +1,9 @@
 """Opening the folder of a run to train in it: claimed, of the same configuration and data, and of nobody else."""
 
 import contextlib
+import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from effnet_jax.config import Config, ConfigError
@@ -145,19 +146,30 @@ def record_splits(run: Run, splits: Mapping[str, Any], *, trains: bool = True) -
 def settings_of(run: Run) -> dict[str, Any] | None:
     """The configuration without what may differ between seeds of one: seed, places, logs. None where there is none."""
     try:
-        settings = _with_new_fields(read_json(run.config_file))
+        settings = without(_with_new_fields(read_json(run.config_file)), (*FREE_SECTIONS, *FREE_FIELDS, "train.seed"))
     except ValueError:
         return None
-    for field in (*FREE_SECTIONS, *FREE_FIELDS, "train.seed"):
-        *sections, last = field.split(".")
-        inside = settings
-        for section in sections:
-            inside = inside.get(section, {})
-        inside.pop(last, None)
     with contextlib.suppress(ValueError):  # whatever the place, these photos decide what is learned
         if UNPAIRED in run.splits:
             settings[UNPAIRED] = run.splits[UNPAIRED].sha256
     return settings
+
+
+def without(settings: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """Leave out sections and fields, by their dotted names.
+
+    Example:
+        >>> without({"data": {"dir": "x", "name": "folder"}, "log": {}}, ["data.dir", "log"])
+        {'data': {'name': 'folder'}}
+    """
+    less = copy.deepcopy(settings)
+    for field in fields:
+        *sections, last = field.split(".")
+        inside = less
+        for section in sections:
+            inside = inside.get(section, {})
+        inside.pop(last, None)
+    return less
 
 
 def _plain(config: Config) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The moving average of the parameters: what is evaluated, saved and taken out of a run; resumed bit for bit."""
+"""The moving average of the parameters: what is evaluated, saved and taken out of a run; resumed bit for bit.
+
+With Muon, whose state is of several kinds.
+"""
 
 import dataclasses
 import shutil
@@ -29,7 +32,7 @@ def home(tmp_path_factory):
 def config(home):
     config = tiny_config(write_pairs(home / "pairs", range(44), range(44, 60)), home)
     train = dataclasses.replace(config.train, average=0.9, keep_checkpoints=9, checkpoint_every_steps=1, epochs=1.0)
-    return dataclasses.replace(config, train=train)
+    return dataclasses.replace(config, train=train, optim=dataclasses.replace(config.optim, name="muon"))
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,31 @@ def test_adamw_decays_matrices_only_and_in_proportion():
     np.testing.assert_allclose(update["bias"], 0.0)
 
 
+def test_muon_turns_every_kernel_by_an_orthogonal_matrix():
+    """Whatever the gradient's size; what is no kernel is Adam's."""
+    draw = np.random.default_rng(0).normal
+    params = {
+        "conv": {"kernel": jnp.zeros((3, 3, 8, 48))},
+        "norm": {"scale": jnp.ones(4)},
+        "cls_token": jnp.ones((2, 4)),
+    }
+    gradient = jax.tree.map(lambda p: jnp.asarray(1e-3 * draw(size=p.shape), jnp.float32), params)
+    config = OptimConfig(name="muon", learning_rate=0.1, kernel_rate=10.0, weight_decay=0.0)
+    optimizer = make_optimizer(config, 10)
+    update = optimizer.update(gradient, optimizer.init(params), params)[0]
+    stretched = np.linalg.svd(np.asarray(update["conv"]["kernel"]).reshape(72, 48), compute_uv=False)
+    assert 0.4 < stretched.min() / (0.2 * 72**0.5) < stretched.max() / (0.2 * 72**0.5) < 1.4
+    for name, leaf in (("norm", "scale"), ("cls_token", None)):
+        moved, by = (tree[name][leaf] if leaf else tree[name] for tree in (update, gradient))
+        np.testing.assert_allclose(moved / np.abs(moved).max(), -np.sign(by), rtol=1e-3)
+
+
+def test_muon_decays_kernels_only():
+    update = first_update(OptimConfig(name="muon", learning_rate=0.1, kernel_rate=4.0, weight_decay=0.05), ZERO)
+    np.testing.assert_allclose(update["kernel"], -4 * 0.1 * 0.05 * 10, rtol=1e-5)
+    np.testing.assert_allclose(update["bias"], 0.0)
+
+
 def test_clipping_bounds_the_gradient_of_the_loss_not_the_decay():
     huge = {"kernel": jnp.full((2, 2), 1e6), "bias": jnp.zeros((2,))}
     optimizer = make_optimizer(OptimConfig(clip_norm=1.0, weight_decay=0.0, eps=1.0, learning_rate=1.0), 10)
@@ -74,7 +99,7 @@ def test_earlier_layers_learn_more_slowly():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
 def test_updates_are_those_of_one_rate_times_the_factors(name):
     gradient = jax.tree.map(lambda x: 3 * x, VIT)
     plain, placed = (
