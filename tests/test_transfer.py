@@ -175,14 +175,24 @@ def test_stage_2_takes_a_checkpoint_of_the_run(first, home, tmp_path):
     assert start is not None and (start.step, start.selection) == (steps[-1], "given by its step")
 
 
-def test_stage_2_freezes_what_was_exported(exported, second, home):
-    config = started(second, exported, trsm=TrsmConfig(enabled=True, heads=2))
-    evaluations = run.train(config, home / "stage2")
+@pytest.mark.parametrize("start", ["run1", "exported"])
+def test_stage_2_freezes_encoders_of_other_data(exported, second, home, tmp_path, start):
+    del exported
+    config = started(second, home / start, trsm=TrsmConfig(enabled=True, heads=2))
+    evaluations = run.train(short(config), tmp_path / "stage2")
     assert any("test photos were trained on before" in note for note in evaluations[0].summary.notes)
     with ocp.StandardCheckpointer() as checkpointer:
-        kept = jax.tree.leaves(checkpointer.restore(home / "stage2" / "encoders"))
+        kept = jax.tree.leaves(checkpointer.restore(tmp_path / "stage2" / "encoders"))
     for got, want in zip(kept, jax.tree.leaves(trained_encoders(home / "run1").params), strict=True):
         np.testing.assert_array_equal(got, want)
+
+
+def test_stage_2_on_data_that_changed_is_refused(first, home, tmp_path):
+    """Some splits are those of the run and one is not, so this is not another set."""
+    write_pairs(tmp_path / "changed", [*range(100, 143), 45, 47], range(144, 150))
+    config = started(tiny_config(tmp_path / "changed", tmp_path), home / "run1", trsm=TrsmConfig(enabled=True, heads=2))
+    with pytest.raises(ConfigError, match="the train split has other pictures than there"):
+        run.train(config, tmp_path / "stage2")
 
 
 @pytest.mark.parametrize(

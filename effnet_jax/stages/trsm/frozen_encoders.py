@@ -38,8 +38,8 @@ def frozen_encoders(experiment: Experiment) -> Params:
     """Give the encoders of a stage-2 run: from its own folder, or at first from what `init_from` names.
 
     Raises:
-        ConfigError: no such stage-1 run, no checkpoint, another model, another preprocessing or other photos; or the
-            run's own copy is not what its configuration says.
+        ConfigError: no such stage-1 run, no checkpoint, another model, another preprocessing, or splits of which only
+            some are those of here; or the run's own copy is not what its configuration says.
     """
     run = experiment.run
     folder, record, wanted = run.frozen_encoders, run.frozen_record, _wanted(experiment)
@@ -72,25 +72,39 @@ def frozen_encoders(experiment: Experiment) -> Params:
 
 
 def _take(experiment: Experiment) -> tuple[Start, Params]:
-    """Read the encoders that `init_from` names: of a stage-1 run on the same splits, or what export wrote.
+    """Read the encoders that `init_from` names: of a stage-1 run, or what export wrote.
 
     Raises:
         ConfigError: as `frozen_encoders`.
     """
     config, splits = experiment.config, experiment.splits
     if is_exported(Path(config.init_from).expanduser()):
-        encoders = starting_encoders(config.init_from)
-        if encoders.centres:
-            raise ConfigError(_CENTRED.format(config.init_from))
-        refuse_misfits(encoders, config)
-        whole = jax.tree.map(lambda _: replicated(experiment.mesh), encoders.params)
-        return describe_start(encoders.origin, config.init_from, splits), put(encoders.params, whole)
+        return _transferred(experiment)
     source, step = Run.containing(config.init_from)
     theirs = stage1_config(source)
+    if not _same_data(source, experiment):
+        return _transferred(experiment)
     _check(source, theirs, experiment)
     rule, step, params = _load(source, step or BEST, experiment)
     origin = {"run": str(source.folder), "step": step, "selection": WORDS[rule], "data": {"name": theirs.data.name}}
     return describe_start(origin, config.init_from, splits, same_data=True), params
+
+
+def _transferred(experiment: Experiment) -> tuple[Start, Params]:
+    """Read encoders that were trained on other data, or on what is not known here."""
+    config = experiment.config
+    encoders = starting_encoders(config.init_from)
+    if encoders.centres:
+        raise ConfigError(_CENTRED.format(config.init_from))
+    refuse_misfits(encoders, config)
+    whole = jax.tree.map(lambda _: replicated(experiment.mesh), encoders.params)
+    return describe_start(encoders.origin, config.init_from, experiment.splits), put(encoders.params, whole)
+
+
+def _same_data(source: Run, experiment: Experiment) -> bool:
+    """Whether the run has a split in common with this one; else these are other data, and transfer is meant."""
+    splits, theirs = _paired(experiment), source.splits
+    return any(name in theirs and theirs[name].sha256 == split.sha256 for name, split in splits.items())
 
 
 def _wanted(experiment: Experiment) -> dict[str, Any]:
