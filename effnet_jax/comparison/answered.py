@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from effnet_jax.data.split import split_measured
+from effnet_jax.presentation.listed import listed
 from effnet_jax.retrieval.metrics import reciprocal_rank
 from effnet_jax.retrieval.ranking import credit_at_k
 from effnet_jax.runs.choice import Choice
@@ -159,7 +160,7 @@ def _asked_differently(first: Answered, other: Answered) -> list[str]:
     truth = dict(zip(first.sketch_ids, first.photo_ids, strict=True))
     wrong = [s for s, p in zip(other.sketch_ids, other.photo_ids, strict=True) if truth.get(s, p) != p]
     if wrong:
-        lines.append(f"{len(wrong)} queries have another true photo: {_listed(wrong, most)}")
+        lines.append(f"{len(wrong)} queries have another true photo: {listed(wrong, most)}")
     if first.gallery_ids is not None and other.gallery_ids is not None:
         lines += _sets_differ("photos of the gallery", set(first.gallery_ids), set(other.gallery_ids), most)
     elif first.gallery != other.gallery:
@@ -171,11 +172,7 @@ def _asked_differently(first: Answered, other: Answered) -> list[str]:
 
 def _sets_differ(what: str, first: set[str], other: set[str], most: int) -> list[str]:
     changes = {"missing": first - other, "added": other - first}
-    return [f"{len(ids)} {what} {word}: {_listed(sorted(ids), most)}" for word, ids in changes.items() if ids]
-
-
-def _listed(names: Sequence[str], most: int) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return [f"{len(ids)} {what} {word}: {listed(sorted(ids), most)}" for word, ids in changes.items() if ids]
 
 
 def _check_agreement(run: Answered, result: dict[str, Any], ranks: Path) -> None:

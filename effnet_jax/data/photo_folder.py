@@ -20,6 +20,7 @@ from effnet_jax.data.scan import PhotoPath, absolute, find_photos
 from effnet_jax.data.split import DRAWN, Split
 from effnet_jax.images.decode import DecodeError, decode_rgb, encode_png
 from effnet_jax.images.pseudo_sketch import can_be_drawn, draw_picture, to_canvas
+from effnet_jax.presentation.listed import listed
 from effnet_jax.runtime.progress import in_threads, track
 from effnet_jax.storage.files import replacing
 
@@ -163,8 +164,4 @@ def _name_left_out(left_out: list[tuple[str, str]], root: Path) -> None:
     for path, reason in left_out:
         reasons.setdefault(reason, []).append(os.path.relpath(path, root))
     for reason, paths in reasons.items():
-        log.warning("%s: %d photos are left out, %s: %s", root, len(paths), reason, _first(paths))
-
-
-def _first(names: list[str], count: int = 10) -> str:
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+        log.warning("%s: %d photos are left out, %s: %s", root, len(paths), reason, listed(paths))

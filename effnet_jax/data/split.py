@@ -11,6 +11,7 @@ from jaxtyping import Int32, UInt8
 from effnet_jax.data.folders import hash_line, split_hash
 from effnet_jax.data.problems import DataError
 from effnet_jax.images.decode import decode_rgb
+from effnet_jax.presentation.listed import listed
 
 log = logging.getLogger(__name__)
 
@@ -157,9 +158,8 @@ class Split:
         shared = [name for name, sha256 in zip(self.photo_ids, self.photo_sha256, strict=True) if sha256 in theirs]
         if not shared:
             return self
-        listed = ", ".join(shared[:10]) + (f" and {len(shared) - 10} more" if len(shared) > 10 else "")
         log.warning(
             "%d photos of %s are also %s photos of %s, and are left out: %s",
-            len(shared), self.dataset, other.name, other.dataset, listed,
+            len(shared), self.dataset, other.name, other.dataset, listed(shared),
         )  # fmt: skip
         return self.select_photos(set(self.photo_ids) - set(shared), self.name)

@@ -5,6 +5,7 @@ from collections import defaultdict
 
 from effnet_jax.doctor.findings import Finding
 from effnet_jax.doctor.listing import PHOTO, SKETCH, Listing
+from effnet_jax.presentation.listed import listed
 
 _VERSION = re.compile(r"[-_ ]v[0-9]+$", re.IGNORECASE)
 
@@ -54,5 +55,6 @@ def _designers(listing: Listing) -> list[Finding]:
         return []
     sketches = listing.part("test", SKETCH)
     theirs = sum(file.tag in train for file in sketches)
-    listed = ", ".join(shared[:20]) + (f" and {len(shared) - 20} more" if len(shared) > 20 else "")
-    return [Finding("designers in both splits", (), f"tags {listed}: {theirs} of {len(sketches)} test sketches")]
+    return [
+        Finding("designers in both splits", (), f"tags {listed(shared, 20)}: {theirs} of {len(sketches)} test sketches")
+    ]

@@ -14,6 +14,7 @@ from effnet_jax.encoders.encoders import Encoders
 from effnet_jax.encoders.exported import is_exported, read_exported
 from effnet_jax.models.presets import BACKBONES
 from effnet_jax.models.vit import resize_position_embeddings
+from effnet_jax.presentation.listed import listed
 from effnet_jax.runs.folder import Run, short_hash, trained_encoders
 from effnet_jax.runs.start import Start
 
@@ -59,8 +60,8 @@ def refuse_misfits(encoders: Encoders, config: Config) -> None:
         ConfigError: with every difference.
     """
     if problems := misfits(encoders, config):
-        listed = "\n".join(f"  {problem}" for problem in problems)
-        raise ConfigError(f"init_from={config.init_from} does not fit this configuration:\n{listed}")
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise ConfigError(f"init_from={config.init_from} does not fit this configuration:\n{lines}")
 
 
 def with_image_size(encoders: Encoders, size: int) -> Encoders:
@@ -107,10 +108,9 @@ def describe_start(
     for name, parts in SEEN.items():
         seen = _seen(judged, parts, splits[name]) if name in splits else []
         if seen:
-            listed = ", ".join(seen[:10]) + (f" and {len(seen) - 10} more" if len(seen) > 10 else "")
             notes.append(
                 f"{len(seen)} of the {len(splits[name].photo_ids)} {name} photos were trained on before, or chose a "
-                f"checkpoint, in what init_from={init_from} names: {listed}."
+                f"checkpoint, in what init_from={init_from} names: {listed(seen)}."
             )
     return Start(
         init_from,
