@@ -47,9 +47,11 @@ class Row:
     protocol: str = "late"
 
 
+REPORTED = ("eval.batch_size", "eval.grid_rows")
 RECIPE = "the recipe, at 224 pixels"
 PAPER_VIEWS = {"augment.sketch_views": ("a0", "a1"), "augment.photo_views": ("a0", "a1"), "augment.mirror": 0.8,
                "augment.max_angle": 30.0, "loss.intra_sketch": 1.0, "loss.intra_photo": 1.0}  # fmt: skip
+OWN_COLOURS = {"augment.jitter": (0.0, 0.0, 0.0, 0.0)}
 FIRST_PEN = {"pen.edge_threshold": (0.02, 0.06), "pen.stroke_loss": (0.0, 0.25), "pen.thickness": (0.5, 1.1),
              "pen.darkness": (1.0, 1.0)}  # fmt: skip
 ROWS = {
@@ -58,12 +60,13 @@ ROWS = {
     "without the late term": Row({"loss.late": 0.0}),
     "with the late term on photos alone too": Row(before={"loss.late": 1.0}),
     "a thick, black pen": Row(before=FIRST_PEN),
+    "photos in their own colours": Row(OWN_COLOURS, before=OWN_COLOURS),
     "without photos alone": Row(before=None),
     "without photos alone, MSTR": Row({"model.token_recycling": True}, before=None),
     "four terms and views of the paper": Row(PAPER_VIEWS),
     "moving average": Row({"train.average": 0.97}),
     "lower layers learn less": Row({"optim.layer_decay": 0.8}),
-    "another sketch as the other view": Row({"augment.other_sketch": True}),
+    "another sketch as the other view": Row({"augment.other_sketch": True, "loss.intra_sketch": 1.0}),
     "real sketches drawn anew": Row({"augment.redraw": 0.5}),
     "photos that look alike in a batch": Row({"train.group": 4}),
     "centred, compared by the cosine": Row({"train.centring": True}, protocol="encoder"),
@@ -99,8 +102,8 @@ def named(changes: dict[str, Any] | None) -> str:
 
 
 def learned(config: Config) -> dict[str, Any]:
-    """Give what decides what a run learns; not where things lie, nor what is reported."""
-    return without(config.to_dict(), (*FREE_SECTIONS, *FREE_FIELDS, "model.weights", "init_from", "eval"))
+    """Give what decides what a run learns; not where things lie."""
+    return without(config.to_dict(), (*FREE_SECTIONS, *FREE_FIELDS, "model.weights", "init_from", *REPORTED))
 
 
 def train(config: Any, folder: Path) -> None:

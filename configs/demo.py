@@ -14,12 +14,10 @@ def get_config():
     config.data.name = "procedural_garments"
     config.data.mean = (1.0, 1.0, 1.0)  # white paper becomes zero; otherwise training from scratch hardly starts
     config.data.std = (1.0, 1.0, 1.0)
-    config.augment.sketch_views = config.augment.photo_views = ("a2", "a2")
+    config.augment.sketch_views = ("a2", "a2")
     config.augment.crop_area = (0.7, 1.0)
     config.augment.crop_ratio = (0.87, 1.15)
-    config.augment.crop_mirror = 0.0  # what slants to the left does so in both pictures
     config.augment.mirror_pairs = 0.5
-    config.augment.jitter = (0.3, 0.3, 0.9, 0.5)  # sketches have no colour, so photos are recognised without theirs
     config.loss.intra_sketch = config.loss.intra_photo = 0.0
     config.model.weights = "none"
     config.model.backbone = "vit_tiny"

@@ -4,7 +4,7 @@ r"""Stage 2 on your own sketches and photos: TRSM on the frozen encoders of a ru
       --config.data.dir=FOLDER
 
 A pair scorer of this kind can re-rank what the encoders found; whether it helps has to be measured, and the report
-shows both. Settings of the data and the model must be those of the first run.
+shows both. The model must be that of the first run, and so must the settings of the data where the data are the same.
 """
 
 from effnet_jax.config import ours, with_trsm

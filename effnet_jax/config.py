@@ -184,9 +184,9 @@ class LossConfig:
 class OptimConfig:
     """Optimiser and learning rate."""
 
-    name: Optimiser = "adam"  # adam: L2 added to the gradient (paper); adamw, muon: decoupled decay of matrices
+    name: Optimiser = "adam"  # adam: L2 added to the gradient (paper); adamw, muon: decoupled decay
     learning_rate: float = 6e-6  # peak
-    kernel_rate: float = 4.0  # muon: linear layers and convolutions learn at so many times the rate of the rest
+    kernel_rate: float = 4.0  # muon: linear layers and convolutions learn and decay at so many times the rate
     schedule: Schedule = "constant"  # constant or cosine (to zero at the last step)
     warmup_steps: int = 0  # linear from zero
     weight_decay: float = 1e-4
@@ -287,9 +287,13 @@ def ours() -> "ml_collections.ConfigDict":
     config.data.mean = config.data.std = (0.5, 0.5, 0.5)  # what the ImageNet weights were trained with
     config.data.validation_share = 0.1
     config.augment.fill = (255, 255, 255)  # a rotated drawing stays on white paper
-    config.augment.sketch_views = config.augment.photo_views = ("a1", "a1")
+    config.augment.sketch_views = ("a1", "a1")
     config.augment.max_angle = 10.0
-    config.augment.mirror = 0.0
+    config.augment.mirror = config.augment.crop_mirror = 0.0  # what points to the left does so in both pictures
+    config.augment.photo_views = ("a2", "a2")
+    config.augment.crop_area = (0.8, 1.0)
+    config.augment.crop_ratio = (0.9, 1.1)
+    config.augment.jitter = (0.3, 0.3, 0.9, 0.5)  # a sketch has no colours, so photos are recognised without theirs
     config.loss.intra_sketch = config.loss.intra_photo = 0.0  # a picture beside itself teaches nothing here
     config.model.shared_encoders = True
     config.optim.name = "adamw"

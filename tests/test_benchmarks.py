@@ -57,6 +57,22 @@ def test_the_pytorch_sides():
     assert "PyTorch eager" in run("benchmarks/startup.py", "--pairs=2", *TOY, "--torch", "eager")
 
 
+def test_every_row_of_the_ablation_can_be_trained():
+    program = """
+        from argparse import Namespace
+        from pathlib import Path
+        from ablation import FIRST, ROWS, SETS, changed, recipe
+        from effnet_jax.config_reader import from_mapping
+        paths = Namespace(weights="none", out=Path("out"), toy=False)
+        for row in ROWS.values():
+            for name, changes in (*((name, row.changes) for name in SETS.values()), (FIRST, row.before or {})):
+                places = {"data.dir": "here", "data.unpaired_photos": "there"}
+                from_mapping(changed(recipe(name, paths), places | changes))
+        print(len(ROWS), "rows")
+    """
+    assert int(run("-c", textwrap.dedent(program)).split()[0]) > 10
+
+
 @pytest.mark.slow
 def test_the_ablation_trains_what_is_missing_and_ranks_its_rows(tmp_path):
     chairs, shoes = (

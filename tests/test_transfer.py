@@ -195,6 +195,26 @@ def test_stage_2_on_data_that_changed_is_refused(first, home, tmp_path):
         run.train(config, tmp_path / "stage2")
 
 
+def test_stage_2_on_the_same_photos_in_other_parts_is_refused(home, tmp_path):
+    """Else it would be tested on photos that its encoders were trained on."""
+    data = write_pairs(tmp_path / "whole", range(60), ())
+    shutil.rmtree(data / "testA"), shutil.rmtree(data / "testB")
+    config = tiny_config(data, tmp_path)
+    run.train(short(config), tmp_path / "run")
+    other = dataclasses.replace(config, data=dataclasses.replace(config.data, split_seed=1))
+    other = started(other, tmp_path / "run", trsm=TrsmConfig(enabled=True, heads=2))
+    with pytest.raises(ConfigError, match=r"data\.split_seed: 0 there, 1 here"):
+        run.train(other, tmp_path / "stage2")
+
+
+def test_stage_2_needs_to_know_what_its_encoders_saw(first, second, home, tmp_path):
+    shutil.copytree(home / "run1", tmp_path / "run")
+    (tmp_path / "run" / "split.json").unlink()
+    config = started(second, tmp_path / "run", trsm=TrsmConfig(enabled=True, heads=2))
+    with pytest.raises(ConfigError, match=r"init_from=.*split\.json"):
+        run.train(config, tmp_path / "stage2")
+
+
 @pytest.mark.parametrize(
     ("section", "changes", "message"),
     [

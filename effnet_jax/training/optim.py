@@ -11,7 +11,7 @@ from effnet_jax.training.rates import scale_by_place
 
 _KERNEL = "kernel"  # what linear layers and convolutions call their weights; the last axis is their output
 _SAME_SIZE = 0.2  # root mean square of an orthogonal update, about that of Adam's
-_ITERATIONS = 3  # of Newton and Schulz; 5 take a tenth of the demo's time and bring nothing
+_ITERATIONS = 3  # of Newton and Schulz; with 5 the demo takes a tenth longer and is no better
 
 
 def make_schedule(config: OptimConfig, total_steps: int) -> optax.Schedule:
@@ -38,7 +38,9 @@ def make_schedule(config: OptimConfig, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimConfig, total_steps: int) -> optax.GradientTransformation:
-    """Adam with L2 in the gradient (the paper's), AdamW, or Muon; the two with decoupled decay of the matrices only.
+    """Adam with L2 in the gradient (the paper's), AdamW, or Muon.
+
+    AdamW decays the matrices only, apart from their gradient; Muon decays what it moves, at its own rate.
 
     The paper's L2 term joins the gradient *before* Adam's scaling, for every parameter; decoupled decay is another
     optimiser. Muon makes the updates of linear layers and convolutions orthogonal matrices, and leaves the rest to
@@ -76,10 +78,10 @@ def _muon(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransf
 
 
 def _kernels(params: Any) -> Any:
-    """Say how each kernel is a matrix; None: no matrix, so Adam's."""
+    """Say how each kernel is a matrix; None: no matrix, so Adam's, as are the kernels of depthwise convolutions."""
 
     def as_matrix(path: tuple[Any, ...], leaf: Any) -> MuonDimensionNumbers | None:
-        if path[-1].key != _KERNEL or leaf.ndim < 2:
+        if path[-1].key != _KERNEL or leaf.ndim not in (2, 4):
             return None
         return MuonDimensionNumbers(tuple(range(leaf.ndim - 1)), leaf.ndim - 1)
 

@@ -37,6 +37,7 @@ def test_muon_turns_every_kernel_by_an_orthogonal_matrix():
         "conv": {"kernel": jnp.zeros((3, 3, 8, 48))},
         "norm": {"scale": jnp.ones(4)},
         "cls_token": jnp.ones((2, 4)),
+        "depthwise": {"kernel": jnp.ones((3, 3, 8))},
     }
     gradient = jax.tree.map(lambda p: jnp.asarray(1e-3 * draw(size=p.shape), jnp.float32), params)
     config = OptimConfig(name="muon", learning_rate=0.1, kernel_rate=10.0, weight_decay=0.0)
@@ -44,7 +45,7 @@ def test_muon_turns_every_kernel_by_an_orthogonal_matrix():
     update = optimizer.update(gradient, optimizer.init(params), params)[0]
     stretched = np.linalg.svd(np.asarray(update["conv"]["kernel"]).reshape(72, 48), compute_uv=False)
     assert 0.4 < stretched.min() / (0.2 * 72**0.5) < stretched.max() / (0.2 * 72**0.5) < 1.4
-    for name, leaf in (("norm", "scale"), ("cls_token", None)):
+    for name, leaf in (("norm", "scale"), ("cls_token", None), ("depthwise", "kernel")):
         moved, by = (tree[name][leaf] if leaf else tree[name] for tree in (update, gradient))
         np.testing.assert_allclose(moved / np.abs(moved).max(), -np.sign(by), rtol=1e-3)
 

@@ -14,7 +14,7 @@ from effnet_jax.encoders.exported import is_exported
 from effnet_jax.experiment import Experiment
 from effnet_jax.runs.checkpoints import Checkpoints
 from effnet_jax.runs.choice import BEST, WORDS
-from effnet_jax.runs.folder import Run
+from effnet_jax.runs.folder import Run, short_hash
 from effnet_jax.runs.saved import STATE, abstract, evaluated_parameters, read_about, read_tree, restore_tree, save_tree
 from effnet_jax.runs.start import Start
 from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders
@@ -102,9 +102,22 @@ def _transferred(experiment: Experiment) -> tuple[Start, Params]:
 
 
 def _same_data(source: Run, experiment: Experiment) -> bool:
-    """Whether the run has a split in common with this one; else these are other data, and transfer is meant."""
-    splits, theirs = _paired(experiment), source.splits
-    return any(name in theirs and theirs[name].sha256 == split.sha256 for name, split in splits.items())
+    """Whether the run has a split or half of the photos in common with this one; else transfer is meant.
+
+    Photos that were divided otherwise are the same data, so that no run is tested on what its encoders were trained on.
+    """
+    try:
+        theirs = source.splits
+    except ValueError as error:
+        raise ConfigError(f"init_from={experiment.config.init_from}: {error}") from error
+    ours = _paired(experiment)
+    if any(name in theirs and theirs[name].sha256 == split.sha256 for name, split in ours.items()):
+        return True
+    if any(part.photos and not part.photo_sha256 for part in theirs.values()):
+        return True  # a run from before they were written down
+    there = {sha256 for part in theirs.values() for sha256 in part.photo_sha256}
+    here = [short_hash(sha256) for split in ours.values() for sha256 in split.photo_sha256]
+    return 2 * sum(sha256 in there for sha256 in here) >= len(here)
 
 
 def _wanted(experiment: Experiment) -> dict[str, Any]:
