@@ -100,6 +100,15 @@ def test_photos_alone_become_a_catalogue(alone, photos, home):
     assert {Path(hit.path).parent for hit in hits} == {photos} and len(hits) == 50
 
 
+def test_stage_2_learns_pairs_of_photos_that_the_encoders_were_trained_on(alone, home, tmp_path):
+    """As of one's own catalogue; those in the test are named."""
+    del alone
+    config = tiny_config(write_pairs(tmp_path / "pairs", range(100, 144), range(144, 150)), home)
+    config = dataclasses.replace(config, init_from=str(home / "alone"), trsm=TrsmConfig(enabled=True, heads=2))
+    (evaluation, *_) = run.train(config, tmp_path / "stage2")
+    assert any(" of the 6 test photos were trained on before" in note for note in evaluation.summary.notes)
+
+
 def test_report_figures_and_comparison_know_drawings(alone, home, capsys, monkeypatch):
     for arguments in (["report", home / "alone"], ["compare", home / "alone", home / "alone"]):
         monkeypatch.setattr("sys.argv", ["effnet-jax", *map(str, arguments)])

@@ -82,7 +82,7 @@ def _take(experiment: Experiment) -> tuple[Start, Params]:
         return _transferred(experiment)
     source, step = Run.containing(config.init_from)
     theirs = stage1_config(source)
-    if not _same_data(source, experiment):
+    if not _same_data(source, theirs, experiment):
         return _transferred(experiment)
     _check(source, theirs, experiment)
     rule, step, params = _load(source, step or BEST, experiment)
@@ -101,10 +101,10 @@ def _transferred(experiment: Experiment) -> tuple[Start, Params]:
     return describe_start(encoders.origin, config.init_from, experiment.splits), put(encoders.params, whole)
 
 
-def _same_data(source: Run, experiment: Experiment) -> bool:
-    """Whether the run has a split or half of the photos in common with this one; else transfer is meant.
+def _same_data(source: Run, config: Config, experiment: Experiment) -> bool:
+    """Whether a run was trained on this data: a split in common, or one set divided otherwise. Else transfer is meant.
 
-    Photos that were divided otherwise are the same data, so that no run is tested on what its encoders were trained on.
+    One set is one name and at least half of the photos, as many folders bear the same name.
     """
     try:
         theirs = source.splits
@@ -113,6 +113,8 @@ def _same_data(source: Run, experiment: Experiment) -> bool:
     ours = _paired(experiment)
     if any(name in theirs and theirs[name].sha256 == split.sha256 for name, split in ours.items()):
         return True
+    if config.data.name != experiment.config.data.name:
+        return False
     if any(part.photos and not part.photo_sha256 for part in theirs.values()):
         return True  # a run from before they were written down
     there = {sha256 for part in theirs.values() for sha256 in part.photo_sha256}
