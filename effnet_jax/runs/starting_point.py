@@ -1,7 +1,7 @@
 """Where a run starts: the trained encoders that `init_from` names, whether they fit, and what is written down of it."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def describe_start(
     data = origin.get("data", {})
     known = list(_runs(str(origin.get("run", "")), init_from))
     judged = known[same_data:]
-    silent = not known or any(part.photos and not part.photo_sha256 for run in judged for part in run.splits.values())
+    silent = not known or not all(knows_photos(run) for run in judged)
     before = origin.get("interpolated_from")
     notes = [f"Its positions were interpolated from images of {before} pixels."] if before else []
     if silent:
@@ -106,7 +106,7 @@ def describe_start(
             f"Which photos the encoders of {init_from}, or those before them, were trained on is not known here."
         )
     for name, parts in SEEN.items():
-        seen = _seen(judged, parts, splits[name]) if name in splits else []
+        seen = photos_seen(judged, parts, splits[name]) if name in splits else []
         if seen:
             notes.append(
                 f"{len(seen)} of the {len(splits[name].photo_ids)} {name} photos were trained on before, or chose a "
@@ -133,8 +133,13 @@ def _runs(*folders: str) -> Iterator[Run]:
         run = Run(before.run) if before is not None and before.run else None
 
 
-def _seen(runs: list[Run], parts: Sequence[str], split: Split) -> list[str]:
-    """The photos of a split that are in some parts of runs, as the very same files."""
+def knows_photos(run: Run) -> bool:
+    """Whether a run wrote down which photos it saw; older ones did not."""
+    return all(part.photo_sha256 or not part.photos for part in run.splits.values())
+
+
+def photos_seen(runs: Sequence[Run], parts: Iterable[str], split: Split) -> list[str]:
+    """Give the ids of the photos of a split that are in some parts of runs, as the very same files."""
     hashes = {
         sha256 for run in runs for name in parts if name in run.splits for sha256 in run.splits[name].photo_sha256
     }

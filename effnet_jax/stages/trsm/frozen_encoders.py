@@ -14,10 +14,16 @@ from effnet_jax.encoders.exported import is_exported
 from effnet_jax.experiment import Experiment
 from effnet_jax.runs.checkpoints import Checkpoints
 from effnet_jax.runs.choice import BEST, WORDS
-from effnet_jax.runs.folder import Run, short_hash
+from effnet_jax.runs.folder import Run
 from effnet_jax.runs.saved import STATE, abstract, evaluated_parameters, read_about, read_tree, restore_tree, save_tree
 from effnet_jax.runs.start import Start
-from effnet_jax.runs.starting_point import describe_start, refuse_misfits, starting_encoders
+from effnet_jax.runs.starting_point import (
+    describe_start,
+    knows_photos,
+    photos_seen,
+    refuse_misfits,
+    starting_encoders,
+)
 from effnet_jax.runtime.hosts import only_first, say_to_all
 from effnet_jax.runtime.sharding import put, replicated
 from effnet_jax.storage.files import write_json
@@ -115,11 +121,8 @@ def _same_data(source: Run, config: Config, experiment: Experiment) -> bool:
         return True
     if config.data.name != experiment.config.data.name:
         return False
-    if any(part.photos and not part.photo_sha256 for part in theirs.values()):
-        return True  # a run from before they were written down
-    there = {sha256 for part in theirs.values() for sha256 in part.photo_sha256}
-    here = [short_hash(sha256) for split in ours.values() for sha256 in split.photo_sha256]
-    return 2 * sum(sha256 in there for sha256 in here) >= len(here)
+    shared = sum(len(photos_seen([source], theirs, split)) for split in ours.values())
+    return not knows_photos(source) or 2 * shared >= sum(len(split.photo_ids) for split in ours.values())
 
 
 def _wanted(experiment: Experiment) -> dict[str, Any]:
